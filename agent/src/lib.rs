@@ -1,0 +1,1 @@
+//! The agent: configuration, schedule, runs, pipeline, archive and command line of the program `evidenced`.

@@ -1,0 +1,2 @@
+//! The program `evidenced`.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Under construction.
+/// x
+pub struct Recorder;

@@ -1,0 +1,1 @@
+//! Catalogues (SOC 2, HIPAA), evidence items, checks and their evaluation; no I/O.

@@ -1,0 +1,1 @@
+//! Promises that only the whole program can keep; the tests are in `tests/tests/`.
