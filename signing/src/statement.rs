@@ -3,9 +3,10 @@
 //! A statement's bytes are made once, by [`Statement::to_bytes`], signed as they are and logged as they are; nothing here is ever
 //! serialised again to be compared.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
 
 use crate::{digest::Digest, layout::Job, time::Utc};
 
@@ -134,7 +135,7 @@ pub struct Receipt {
     /// The digest of `results.json` in the bundle.
     pub results: Digest,
     /// The counts of each check, where all of them fit into the payload.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_map_without_doubles")]
     pub checks: Option<BTreeMap<String, Counts>>,
     /// The events read, half open; `None` for a state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,4 +220,392 @@ pub struct Document {
     pub kind: String,
     /// Why it was written: `started`, `restated`, `paused: …`, `keys made`.
     pub reason: String,
+}
+
+/// The name of a receipt's second subject: the list of digests inside its bundle.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// Bytes that are no statement of this format, or a statement that may not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Longer than [`MAX_PAYLOAD`].
+    #[error("the statement has {0} bytes; at most {MAX_PAYLOAD} can be signed")]
+    TooLong(usize),
+    /// Written by a newer agent, or for something else: it can be neither believed nor refused here.
+    #[error("this verifier does not know the predicate type {0:?}; a newer one may")]
+    UnknownPredicate(String),
+    /// `_type` is something else.
+    #[error("the statement's _type is {0:?}, not {STATEMENT_TYPE:?}")]
+    Type(String),
+    /// The subjects are not those of the predicate type.
+    #[error("a statement of type {predicate} has {wanted}, but this one names {found:?}")]
+    Subjects {
+        /// Its predicate type.
+        predicate: &'static str,
+        /// What it should name.
+        wanted: &'static str,
+        /// What it names.
+        found: Vec<String>,
+    },
+    /// Not JSON, or with members missing, doubled or unknown.
+    #[error("the statement is malformed")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl Statement {
+    /// Compact JSON, members in the order of the structs: the bytes that are signed and logged.
+    ///
+    /// # Errors
+    /// Subjects that do not fit the kind, and more than [`MAX_PAYLOAD`] bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, StatementError> {
+        check_subjects(self.body.predicate_type(), &self.subject)?;
+        let entry = &self.entry;
+        let predicate = match &self.body {
+            Body::Receipt(receipt) => Predicate::Receipt { entry, receipt },
+            Body::Missed(missed) => Predicate::Missed { entry, missed },
+            Body::Document(document) => Predicate::Document { entry, document },
+        };
+        let bytes = serde_json::to_vec(&Written {
+            type_: STATEMENT_TYPE,
+            subject: &self.subject,
+            predicate_type: self.body.predicate_type(),
+            predicate,
+        })?;
+        if bytes.len() > MAX_PAYLOAD {
+            return Err(StatementError::TooLong(bytes.len()));
+        }
+        Ok(bytes)
+    }
+
+    /// Parses a leaf. Members that are unknown or doubled, another `_type` and other subjects than the kind's are refused.
+    ///
+    /// # Errors
+    /// [`StatementError::UnknownPredicate`] for a kind of a later version, apart from what is malformed.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
+        if bytes.len() > MAX_PAYLOAD {
+            return Err(StatementError::TooLong(bytes.len()));
+        }
+        let read: Read<'_> = serde_json::from_slice(bytes)?;
+        if read.type_ != STATEMENT_TYPE {
+            return Err(StatementError::Type(read.type_));
+        }
+        let predicate = read.predicate.get();
+        let (entry, body) = match read.predicate_type.as_str() {
+            RECEIPT_V1 => {
+                let p: ReceiptPredicate = serde_json::from_str(predicate)?;
+                (p.entry, Body::Receipt(p.receipt))
+            }
+            MISSED_V1 => {
+                let p: MissedPredicate = serde_json::from_str(predicate)?;
+                (p.entry, Body::Missed(p.missed))
+            }
+            DOCUMENT_V1 => {
+                let p: DocumentPredicate = serde_json::from_str(predicate)?;
+                (p.entry, Body::Document(p.document))
+            }
+            _ => return Err(StatementError::UnknownPredicate(read.predicate_type)),
+        };
+        check_subjects(body.predicate_type(), &read.subject)?;
+        Ok(Self { subject: read.subject, entry, body })
+    }
+
+    /// The SHA-256 of the payload's bytes: it names the seal. (The Merkle leaf hash is another one.)
+    pub fn leaf_digest(bytes: &[u8]) -> Digest {
+        Digest::of(bytes)
+    }
+}
+
+impl Body {
+    /// The predicate type URI of the kind.
+    pub fn predicate_type(&self) -> &'static str {
+        match self {
+            Self::Receipt(_) => RECEIPT_V1,
+            Self::Missed(_) => MISSED_V1,
+            Self::Document(_) => DOCUMENT_V1,
+        }
+    }
+}
+
+fn check_subjects(predicate: &'static str, subjects: &[Subject]) -> Result<(), StatementError> {
+    let (fits, wanted) = match predicate {
+        RECEIPT_V1 => (
+            matches!(subjects, [bundle, sums] if bundle.name != SUMS && sums.name == SUMS),
+            "two subjects, the bundle and its SHA256SUMS",
+        ),
+        MISSED_V1 => (subjects.len() == 1, "one subject, the plan"),
+        _ => (subjects.len() == 1, "one subject, the document"),
+    };
+    if fits {
+        return Ok(());
+    }
+    let found = subjects.iter().map(|s| s.name.clone()).collect();
+    Err(StatementError::Subjects { predicate, wanted, found })
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(rename = "_type")]
+    type_: &'static str,
+    subject: &'a [Subject],
+    #[serde(rename = "predicateType")]
+    predicate_type: &'static str,
+    predicate: Predicate<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Predicate<'a> {
+    Receipt { entry: &'a Entry, receipt: &'a Receipt },
+    Missed { entry: &'a Entry, missed: &'a Missed },
+    Document { entry: &'a Entry, document: &'a Document },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read<'a> {
+    #[serde(rename = "_type")]
+    type_: String,
+    subject: Vec<Subject>,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+    #[serde(borrow)]
+    predicate: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReceiptPredicate {
+    entry: Entry,
+    receipt: Receipt,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MissedPredicate {
+    entry: Entry,
+    missed: Missed,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentPredicate {
+    entry: Entry,
+    document: Document,
+}
+
+/// A map of which no key comes twice: serde's own takes the last one, so that two readers could see different counts.
+pub(crate) fn map_without_doubles<'de, D, V>(d: D) -> Result<BTreeMap<String, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    struct Visitor<V>(PhantomData<V>);
+    impl<'de, V: Deserialize<'de>> de::Visitor<'de> for Visitor<V> {
+        type Value = BTreeMap<String, V>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: de::MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = access.next_entry::<String, V>()? {
+                if map.contains_key(&key) {
+                    return Err(de::Error::custom(format!("the member {key:?} comes twice")));
+                }
+                map.insert(key, value);
+            }
+            Ok(map)
+        }
+    }
+    d.deserialize_map(Visitor(PhantomData))
+}
+
+fn some_map_without_doubles<'de, D, V>(d: D) -> Result<Option<BTreeMap<String, V>>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    map_without_doubles(d).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(text: &str) -> Utc {
+        text.parse().unwrap()
+    }
+
+    fn entry() -> Entry {
+        Entry {
+            origin: "localhost/7f3c".into(),
+            key_id: "SHA256:abc".into(),
+            plan: Some(Digest::of(b"plan")),
+            sealed_at: at("2026-11-22T04:00:11.250Z"),
+            checkpoint: Some(Known { size: 2, root: Digest::of(b"root") }),
+            instance: "i-1".into(),
+        }
+    }
+
+    fn subject(name: &str) -> Subject {
+        Subject { name: name.into(), digest: DigestSet { sha256: Digest::of(name.as_bytes()) } }
+    }
+
+    fn receipt() -> Statement {
+        Statement {
+            subject: vec![subject("bundle/2026/11/22/x.zip"), subject(SUMS)],
+            entry: entry(),
+            body: Body::Receipt(Receipt {
+                job: Job::new("host/accounts", "this").unwrap(),
+                slot: Some(at("2026-11-22T04:00:00Z")),
+                started_at: at("2026-11-22T04:00:01Z"),
+                ended_at: at("2026-11-22T04:00:02Z"),
+                attempts: 1,
+                late: false,
+                outcome: Outcome::Partial,
+                reason: "shadow: permission denied".into(),
+                records: 41,
+                totals: Counts { pass: 38, fail: 2, unknown: 1, ..Counts::default() },
+                results: Digest::of(b"results"),
+                checks: Some(BTreeMap::from([("a".to_owned(), Counts::default())])),
+                window: None,
+            }),
+        }
+    }
+
+    fn missed() -> Statement {
+        Statement {
+            subject: vec![subject("document/plan/x.json")],
+            entry: entry(),
+            body: Body::Missed(Missed {
+                job: Job::new("host/accounts", "this").unwrap(),
+                first: at("2026-11-22T04:00:00Z"),
+                last: at("2026-11-22T06:00:00Z"),
+                count: 3,
+                cause: Cause::Down,
+                detail: "no agent ran".into(),
+            }),
+        }
+    }
+
+    fn document() -> Statement {
+        Statement {
+            subject: vec![subject("document/keys/x.json")],
+            entry: Entry { plan: None, checkpoint: None, ..entry() },
+            body: Body::Document(Document { kind: "keys".into(), reason: "keys made".into() }),
+        }
+    }
+
+    #[test]
+    fn every_kind_comes_back_as_it_was_written() {
+        for statement in [receipt(), missed(), document()] {
+            let bytes = statement.to_bytes().unwrap();
+            assert_eq!(Statement::from_bytes(&bytes).unwrap(), statement);
+            assert_eq!(Statement::from_bytes(&bytes).unwrap().to_bytes().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn members_are_written_in_the_order_of_the_format() {
+        let text = String::from_utf8(document().to_bytes().unwrap()).unwrap();
+        assert!(
+            text.starts_with(
+                r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"document/keys/x.json","#
+            )
+        );
+        let order = ["\"_type\"", "\"subject\"", "\"predicateType\"", "\"predicate\"", "\"entry\"", "\"document\""];
+        let places: Vec<_> = order.iter().map(|m| text.find(m).unwrap()).collect();
+        assert!(places.is_sorted(), "{text}");
+    }
+
+    #[test]
+    fn unknown_members_are_refused_at_every_level() {
+        for statement in [receipt(), missed(), document()] {
+            let text = String::from_utf8(statement.to_bytes().unwrap()).unwrap();
+            for (place, _) in text.match_indices('{') {
+                if text[..place].ends_with(r#""checks":"#) {
+                    continue; // its members are names of checks
+                }
+                let mut altered = text.clone();
+                altered.insert_str(place + 1, r#""zz":0,"#);
+                assert!(
+                    matches!(Statement::from_bytes(altered.as_bytes()), Err(StatementError::Malformed(_))),
+                    "{altered}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_check_counted_twice_is_refused() {
+        let text = String::from_utf8(receipt().to_bytes().unwrap()).unwrap();
+        let counts = serde_json::to_string(&Counts::default()).unwrap();
+        let altered = text.replace(r#""checks":{"#, &format!(r#""checks":{{"a":{counts},"#));
+        assert_ne!(altered, text);
+        assert!(matches!(Statement::from_bytes(altered.as_bytes()), Err(StatementError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_predicate_of_a_later_version_is_unknown_not_malformed() {
+        let text =
+            String::from_utf8(missed().to_bytes().unwrap()).unwrap().replace(MISSED_V1, "urn:evidenced:missed:v2");
+        assert!(matches!(
+            Statement::from_bytes(text.as_bytes()),
+            Err(StatementError::UnknownPredicate(t)) if t == "urn:evidenced:missed:v2"
+        ));
+    }
+
+    #[test]
+    fn the_predicate_must_be_that_of_its_type() {
+        let text = String::from_utf8(missed().to_bytes().unwrap()).unwrap().replace(MISSED_V1, DOCUMENT_V1);
+        assert!(matches!(Statement::from_bytes(text.as_bytes()), Err(StatementError::Malformed(_))));
+    }
+
+    #[test]
+    fn another_statement_type_is_refused() {
+        let text = String::from_utf8(missed().to_bytes().unwrap()).unwrap().replace("Statement/v1", "Statement/v0.1");
+        assert!(matches!(Statement::from_bytes(text.as_bytes()), Err(StatementError::Type(_))));
+    }
+
+    #[test]
+    fn subjects_that_do_not_fit_the_kind_are_refused_both_ways() {
+        let mut no_sums = receipt();
+        no_sums.subject.pop();
+        let mut none = missed();
+        none.subject.clear();
+        let mut two = document();
+        two.subject.push(subject(SUMS));
+        for statement in [no_sums, none, two] {
+            assert!(matches!(statement.to_bytes(), Err(StatementError::Subjects { .. })));
+            let good = match &statement.body {
+                Body::Receipt(_) => receipt(),
+                Body::Missed(_) => missed(),
+                Body::Document(_) => document(),
+            };
+            let text = String::from_utf8(good.to_bytes().unwrap()).unwrap();
+            let altered = text.replace(
+                &serde_json::to_string(&good.subject).unwrap(),
+                &serde_json::to_string(&statement.subject).unwrap(),
+            );
+            assert!(matches!(Statement::from_bytes(altered.as_bytes()), Err(StatementError::Subjects { .. })));
+        }
+    }
+
+    #[test]
+    fn a_payload_of_3800_bytes_is_written_and_read_and_one_more_is_refused_both_ways() {
+        let mut statement = document();
+        let room = MAX_PAYLOAD - statement.to_bytes().unwrap().len();
+        let Body::Document(document) = &mut statement.body else { unreachable!() };
+        document.reason.push_str(&"x".repeat(room));
+        let bytes = statement.to_bytes().unwrap();
+        assert_eq!(bytes.len(), MAX_PAYLOAD);
+        assert_eq!(Statement::from_bytes(&bytes).unwrap(), statement);
+        let text = String::from_utf8(bytes).unwrap().replace("keys made", "keys made!");
+        assert!(
+            matches!(Statement::from_bytes(text.as_bytes()), Err(StatementError::TooLong(n)) if n == MAX_PAYLOAD + 1)
+        );
+        let Body::Document(document) = &mut statement.body else { unreachable!() };
+        document.reason.push('x');
+        assert!(matches!(statement.to_bytes(), Err(StatementError::TooLong(_))));
+    }
 }
