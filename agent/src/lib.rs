@@ -1,1 +1,4 @@
 //! The agent: configuration, schedule, runs, pipeline, archive and command line of the program `evidenced`.
+
+pub mod clock;
+pub mod durable;
