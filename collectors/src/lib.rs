@@ -6,3 +6,6 @@
 pub mod contract;
 pub mod host;
 pub mod recorder;
+pub mod records;
+pub mod redact;
+pub mod testing;

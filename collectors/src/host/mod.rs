@@ -1,1 +1,4 @@
-//! Under construction.
+//! Collectors that read the machine itself.
+
+pub mod access;
+mod below;

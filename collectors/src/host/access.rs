@@ -1,0 +1,719 @@
+//! Reads files and directories of a host and runs its programs; each call keeps exactly one exchange. It never changes the host, never
+//! follows a link out of the configured root, never waits without end, and never turns a failed reading into an empty one.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use rustix::process::{Pid, Signal};
+use serde_json::json;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::mpsc,
+};
+
+use super::below::{self, Piece};
+use crate::{
+    contract::{Answer, CollectError, Context, Exchange},
+    recorder::{Body, Draft},
+    redact::{Redact, Redactor},
+};
+
+/// Of a command's standard error, this much is kept.
+const STDERR_BYTES: usize = 8 << 10;
+
+/// Where programs are looked for.
+const SEARCH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// What [`host_exec_failed`] writes before its error, so that no program's own exit code is taken for a refused chroot.
+const HOST_EXEC: &str = "evidenced host-exec: ";
+const HOST_EXEC_DENIED: i32 = 125;
+const HOST_EXEC_FAILED: i32 = 126;
+
+/// A host: this machine, or the root file system of one that is mounted into the agent's container.
+#[derive(Debug, Clone)]
+pub struct Host {
+    root: PathBuf,
+    helper: Option<PathBuf>,
+    caller: String,
+    /// How long reading a file or a directory may take.
+    pub read_timeout: Duration,
+    /// Of a file, this much is kept, in bytes.
+    pub file_limit: u64,
+}
+
+/// A program to run, with what bounds it.
+#[derive(Debug, Clone)]
+pub struct Command {
+    argv: Vec<String>,
+    env: Vec<(String, OsString)>,
+    timeout: Duration,
+    limit: u64,
+    redact: Redact,
+    accept: Vec<i32>,
+    extension: &'static str,
+}
+
+impl Command {
+    /// A program by name (looked for in the system's directories) or absolute path, and its arguments, none of them secret. 60 seconds,
+    /// 64 MiB, exit code 0, unless said otherwise.
+    pub fn new<I: IntoIterator<Item = S>, S: Into<String>>(argv: I) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            timeout: Duration::from_secs(60),
+            limit: 64 << 20,
+            redact: Redact::nothing(),
+            accept: vec![0],
+            extension: "txt",
+        }
+    }
+
+    /// After this time it is killed, with its children: [`Answer::TimedOut`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// After this many bytes of output it is killed: [`Answer::CutShort`].
+    pub fn limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// What is removed from its output, and from its standard error, before either is kept.
+    pub fn redact(mut self, redact: Redact) -> Self {
+        self.redact = redact;
+        self
+    }
+
+    /// Adds an environment variable. The exchange keeps its name, never its value.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// The exit codes with which this program answers in full; with any other the answer is [`Answer::Failed`], its output kept.
+    pub fn accept(mut self, codes: &[i32]) -> Self {
+        self.accept = codes.to_vec();
+        self
+    }
+
+    /// The kept output is JSON: the body's name says so.
+    pub fn json(mut self) -> Self {
+        self.extension = "json";
+        self
+    }
+}
+
+impl Host {
+    /// The host below `root` (`/` is the machine that the agent runs on). `helper` is this program, which runs other programs below
+    /// another root by `host-exec` (see [`host_exec`]); without it, none run there.
+    pub fn new(root: impl Into<PathBuf>, helper: Option<PathBuf>) -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        let name = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
+            let mut rows = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+            rows.find(|row| row.get(2) == Some(&uid.to_string().as_str())).map(|row| row[0].to_string())
+        });
+        Self {
+            root: root.into(),
+            helper,
+            caller: name.map_or_else(|| format!("uid {uid}"), |name| format!("uid {uid} ({name})")),
+            read_timeout: Duration::from_secs(20),
+            file_limit: 16 << 20,
+        }
+    }
+
+    /// As whom everything is asked: `uid 0 (root)`.
+    pub fn caller(&self) -> &str {
+        &self.caller
+    }
+
+    /// The root that paths are below; `/` for this machine.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether this is the machine that the agent runs on.
+    pub fn is_this(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// Reads a regular file to its end: operation `read-file`, request `{path}`. The body is the file, redacted.
+    ///
+    /// # Errors
+    /// Only when the exchange cannot be kept.
+    pub async fn read_file(
+        &self,
+        context: &mut Context<'_>,
+        path: &str,
+        redact: &Redact,
+    ) -> Result<Exchange, CollectError> {
+        let mut draft = self.draft("read-file", json!({"path": path}), context);
+        let mut body = context.recorder.begin("read-file", extension_of(path))?;
+        let pieces = below::read_file(&self.root, path, self.file_limit);
+        self.receive(pieces, redact, &mut draft, &mut body, "end of file").await?;
+        draft.ended_at = (context.now)();
+        Ok(context.recorder.finish(draft, Some(body))?)
+    }
+
+    /// Lists a directory: operation `list-directory`, request `{path}`. The body is a JSON list sorted by name, each entry with
+    /// `name`, `type` (`file`, `directory`, `link`, `other`), `mode`, `uid`, `gid`, `size` and `modified_at`.
+    ///
+    /// # Errors
+    /// Only when the exchange cannot be kept.
+    pub async fn list_directory(&self, context: &mut Context<'_>, path: &str) -> Result<Exchange, CollectError> {
+        let mut draft = self.draft("list-directory", json!({"path": path}), context);
+        let mut body = context.recorder.begin("list-directory", "json")?;
+        let pieces = below::list_directory(&self.root, path);
+        self.receive(pieces, &Redact::nothing(), &mut draft, &mut body, "end of directory").await?;
+        draft.ended_at = (context.now)();
+        Ok(context.recorder.finish(draft, Some(body))?)
+    }
+
+    /// Runs a program: operation `run-command`, request `{argv, env}` (names only). The body is its standard output, redacted. It gets
+    /// `PATH`, `LC_ALL=C.UTF-8` and `TZ=UTC`, nothing on standard input, and a process group of its own, which dies with it.
+    ///
+    /// # Errors
+    /// Only when the exchange cannot be kept.
+    ///
+    /// # Cancel safety
+    /// Dropped, it kills the program and its children, and keeps nothing.
+    pub async fn run(&self, context: &mut Context<'_>, command: Command) -> Result<Exchange, CollectError> {
+        let names: Vec<&String> = command.env.iter().map(|(name, _)| name).collect();
+        let request = json!({"argv": command.argv, "env": names});
+        let mut draft = self.draft("run-command", request, context);
+        let mut body = context.recorder.begin("run-command", command.extension)?;
+        self.execute(&command, &mut draft, &mut body).await?;
+        draft.ended_at = (context.now)();
+        Ok(context.recorder.finish(draft, Some(body))?)
+    }
+
+    fn draft(&self, operation: &str, mut request: serde_json::Value, context: &Context<'_>) -> Draft {
+        if !self.is_this() {
+            request["root"] = json!(self.root.to_string_lossy());
+        }
+        Draft::new(operation, request, &self.caller, (context.now)())
+    }
+
+    async fn receive(
+        &self,
+        mut pieces: mpsc::Receiver<Piece>,
+        redact: &Redact,
+        draft: &mut Draft,
+        body: &mut Body,
+        end: &str,
+    ) -> io::Result<()> {
+        let mut redactor = redact.begin();
+        let deadline = tokio::time::Instant::now() + self.read_timeout;
+        loop {
+            match tokio::time::timeout_at(deadline, pieces.recv()).await {
+                Err(_) => {
+                    draft.answer = Answer::TimedOut;
+                    draft.detail = format!("no end within {} s", self.read_timeout.as_secs_f32());
+                    break;
+                }
+                Ok(Some(Piece::Bytes(bytes))) => redactor.push(&bytes, body)?,
+                Ok(Some(Piece::End { detail })) => {
+                    draft.answer = Answer::Ok;
+                    draft.detail = detail;
+                    draft.end = Some(end.into());
+                    break;
+                }
+                Ok(Some(Piece::Broken { answer, detail })) => {
+                    draft.answer = answer;
+                    draft.detail = detail;
+                    break;
+                }
+                Ok(None) => {
+                    draft.detail = "the reading thread ended without a word".into();
+                    break;
+                }
+            }
+        }
+        draft.redactions = redactor.finish(body)?;
+        Ok(())
+    }
+
+    async fn execute(&self, command: &Command, draft: &mut Draft, body: &mut Body) -> io::Result<()> {
+        let program = match self.find(command.argv.first().map_or("", String::as_str)).await {
+            Ok(program) => program,
+            Err((answer, detail)) => {
+                draft.answer = answer;
+                draft.detail = detail;
+                return Ok(());
+            }
+        };
+        let mut process = if self.is_this() {
+            std::process::Command::new(program)
+        } else if let Some(helper) = &self.helper {
+            let mut process = std::process::Command::new(helper);
+            process.arg("host-exec").arg(&self.root).arg("--").arg(program);
+            process
+        } else {
+            draft.detail = format!("programs below {} are not run: no helper program is set", self.root.display());
+            return Ok(());
+        };
+        process
+            .args(&command.argv[1..])
+            .env_clear()
+            .env("PATH", SEARCH.join(":"))
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut process = tokio::process::Command::from(process);
+        let mut child = match process.kill_on_drop(true).spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                (draft.answer, draft.detail) = below::refused(&error);
+                return Ok(());
+            }
+        };
+        let mut group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
+        let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(io::Error::other("a child process without its pipes"));
+        };
+        let mut redactor = command.redact.begin();
+        let mut kept_stderr = Vec::new();
+        let ended = tokio::time::timeout(command.timeout, async {
+            let output = async { pump(&mut stdout, command.limit, &mut redactor, body).await };
+            tokio::try_join!(output, async { drain(&mut stderr, &mut kept_stderr).await.map_err(Stop::Read) })?;
+            child.wait().await.map_err(Stop::Read)
+        })
+        .await;
+        match ended {
+            Ok(Ok(status)) => {
+                group.0 = None;
+                draft.end = Some("exit".into());
+                draft.exit_code = status.code();
+                draft.detail = in_words(status);
+                if status.code().is_some_and(|code| command.accept.contains(&code)) {
+                    draft.answer = Answer::Ok;
+                }
+            }
+            Ok(Err(Stop::Keep(error))) => return Err(error),
+            Ok(Err(Stop::Read(error))) => draft.detail = format!("its output could not be read: {error}"),
+            Ok(Err(Stop::TooLong)) => {
+                draft.answer = Answer::CutShort;
+                draft.detail = format!("longer than {} bytes: the rest was not read", command.limit);
+            }
+            Err(_) => {
+                draft.answer = Answer::TimedOut;
+                draft.detail = format!("no end within {} s: killed", command.timeout.as_secs_f32());
+            }
+        }
+        drop(group);
+        draft.redactions = redactor.finish(body)?;
+        let (stderr, removed) = keep_stderr(&kept_stderr, &command.redact)?;
+        draft.stderr = stderr;
+        draft.redactions.extend(removed);
+        if !self.is_this() && draft.stderr.starts_with(HOST_EXEC) {
+            draft.answer = if draft.exit_code == Some(HOST_EXEC_DENIED) { Answer::Denied } else { Answer::Failed };
+            draft.detail = std::mem::take(&mut draft.stderr).trim_end().into();
+            draft.exit_code = None;
+            draft.end = None;
+        }
+        Ok(())
+    }
+
+    /// The path of a program below the root. A directory that may not be searched makes "not found" a refusal.
+    async fn find(&self, name: &str) -> Result<PathBuf, (Answer, String)> {
+        let candidates: Vec<PathBuf> = match name {
+            "" => return Err((Answer::Failed, "no program named".into())),
+            absolute if absolute.starts_with('/') => vec![absolute.into()],
+            name => SEARCH.iter().map(|directory| Path::new(directory).join(name)).collect(),
+        };
+        let root = self.root.clone();
+        let looked = below::detached("program search", move || {
+            let mut refusal = None;
+            for candidate in candidates {
+                match below::is_program(&root, &candidate) {
+                    Ok(true) => return Ok(candidate),
+                    Ok(false) => {}
+                    Err((Answer::Missing, _)) => {}
+                    Err(other) => refusal = Some(other),
+                }
+            }
+            Err(refusal)
+        });
+        match tokio::time::timeout(self.read_timeout, looked).await {
+            Err(_) => Err((Answer::TimedOut, format!("the search for the program {name} did not end"))),
+            Ok(None) => Err((Answer::Failed, format!("the search for the program {name} broke off"))),
+            Ok(Some(Ok(program))) => Ok(program),
+            Ok(Some(Err(Some((answer, detail))))) => Err((answer, format!("looking for the program {name}: {detail}"))),
+            Ok(Some(Err(None))) if name.starts_with('/') => Err((Answer::Missing, format!("no program {name}"))),
+            Ok(Some(Err(None))) => Err((Answer::Missing, format!("no program {name} in {}", SEARCH.join(":")))),
+        }
+    }
+}
+
+/// Becomes a program of another root: changes the root, then replaces this process. For the hidden subcommand
+/// `host-exec ROOT -- PROGRAM ARGUMENTS…`; returns only when it failed, and then [`host_exec_failed`] ends the process.
+pub fn host_exec(root: &Path, argv: &[OsString]) -> io::Error {
+    let Some((program, arguments)) = argv.split_first() else {
+        return io::Error::new(io::ErrorKind::InvalidInput, "no program named");
+    };
+    if let Err(error) = rustix::process::chroot(root).and_then(|()| rustix::process::chdir("/")) {
+        return error.into();
+    }
+    std::process::Command::new(program).args(arguments).exec()
+}
+
+/// Says on standard error why [`host_exec`] failed, and returns the exit code that tells the agent so.
+pub fn host_exec_failed(error: &io::Error) -> i32 {
+    eprintln!("{HOST_EXEC}{error}");
+    if error.kind() == io::ErrorKind::PermissionDenied { HOST_EXEC_DENIED } else { HOST_EXEC_FAILED }
+}
+
+/// Kills a process group when dropped, so that no child outlives a cut or cancelled run.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+enum Stop {
+    Keep(io::Error),
+    Read(io::Error),
+    TooLong,
+}
+
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    limit: u64,
+    redactor: &mut Redactor,
+    body: &mut (dyn Write + Send),
+) -> Result<(), Stop> {
+    let (mut buffer, mut left) = (vec![0; 64 << 10], limit);
+    loop {
+        let read = from.read(&mut buffer).await.map_err(Stop::Read)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let keep = (read as u64).min(left);
+        redactor.push(&buffer[..keep as usize], body).map_err(Stop::Keep)?;
+        left -= keep;
+        if keep < read as u64 {
+            return Err(Stop::TooLong);
+        }
+    }
+}
+
+async fn drain(from: &mut (impl AsyncRead + Unpin), kept: &mut Vec<u8>) -> io::Result<()> {
+    let mut buffer = vec![0; 8 << 10];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        let room = STDERR_BYTES.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..read.min(room)]);
+    }
+}
+
+fn keep_stderr(bytes: &[u8], redact: &Redact) -> io::Result<(String, Vec<crate::contract::Redaction>)> {
+    let (mut out, mut redactor) = (Vec::new(), redact.begin());
+    redactor.push(bytes, &mut out)?;
+    let mut removed = redactor.finish(&mut out)?;
+    for redaction in &mut removed {
+        redaction.place = "standard error".into();
+    }
+    let mut text = String::from_utf8_lossy(&out).into_owned();
+    text.truncate(text.floor_char_boundary(STDERR_BYTES));
+    Ok((text, removed))
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended in an unknown way".into(),
+    }
+}
+
+fn extension_of(path: &str) -> &'static str {
+    if path.ends_with(".json") { "json" } else { "txt" }
+}
+
+/// An instant from a file's time stamp.
+pub(super) fn instant(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+    use crate::{recorder::Recorder, testing::system_now};
+
+    struct Bench {
+        directory: tempfile::TempDir,
+        recorder: Recorder,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let recorder = Recorder::new(&directory.path().join("work")).unwrap();
+            fs::create_dir(directory.path().join("root")).unwrap();
+            Self { directory, recorder }
+        }
+
+        fn path(&self, name: &str) -> String {
+            self.directory.path().join(name).to_str().unwrap().into()
+        }
+
+        fn context(&mut self) -> Context<'_> {
+            Context { recorder: &mut self.recorder, now: system_now(), inputs: Vec::new() }
+        }
+
+        async fn read(&mut self, host: &Host, path: &str) -> Exchange {
+            host.read_file(&mut self.context(), path, &Redact::nothing()).await.unwrap()
+        }
+
+        async fn run(&mut self, host: &Host, command: Command) -> Exchange {
+            host.run(&mut self.context(), command).await.unwrap()
+        }
+
+        fn body(&self, exchange: &Exchange) -> String {
+            String::from_utf8(self.recorder.body(exchange).unwrap()).unwrap()
+        }
+    }
+
+    fn this() -> Host {
+        Host::new("/", None)
+    }
+
+    fn sh(script: &str) -> Command {
+        Command::new(["sh", "-c", script])
+    }
+
+    #[test]
+    fn the_calls_can_be_awaited_by_any_thread() {
+        fn send<T: Send>(_: T) {}
+        let (mut bench, host) = (Bench::new(), this());
+        send(host.run(&mut bench.context(), sh("true")));
+        send(host.list_directory(&mut bench.context(), "/"));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_to_its_end_and_says_so() {
+        let (mut bench, path) = (Bench::new(), Bench::new());
+        fs::write(path.path("file"), "text\n").unwrap();
+        let exchange = bench.read(&this(), &path.path("file")).await;
+        assert_eq!((exchange.answer, exchange.end.as_deref()), (Answer::Ok, Some("end of file")));
+        assert_eq!(bench.body(&exchange), "text\n");
+        assert!(exchange.caller.starts_with("uid ") && exchange.detail.starts_with("modified 2"), "{exchange:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_read_says_why_and_keeps_nothing() {
+        let mut bench = Bench::new();
+        let missing = bench.read(&this(), "/no/such/file").await;
+        let directory = bench.read(&this(), "/").await;
+        let device = bench.read(&this(), "/dev/zero").await;
+        let relative = bench.read(&this(), "etc/passwd").await;
+        assert_eq!(missing.answer, Answer::Missing);
+        for (exchange, says) in
+            [(directory, "a directory"), (device, "a character device"), (relative, "no absolute path")]
+        {
+            assert_eq!((exchange.answer, exchange.body, exchange.end), (Answer::Failed, None, None));
+            assert!(exchange.detail.contains(says), "{}", exchange.detail);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_without_a_writer_is_refused_not_waited_for() {
+        let mut bench = Bench::new();
+        let path = bench.path("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let exchange = bench.read(&this(), &path).await;
+        assert_eq!((exchange.answer, exchange.detail.as_str()), (Answer::Failed, "not a regular file but a pipe"));
+    }
+
+    #[tokio::test]
+    async fn a_long_file_is_cut_short_with_what_was_read() {
+        let mut bench = Bench::new();
+        let path = bench.path("long");
+        fs::write(&path, "0123456789").unwrap();
+        let mut host = this();
+        host.file_limit = 10;
+        assert_eq!(bench.read(&host, &path).await.answer, Answer::Ok);
+        host.file_limit = 9;
+        let exchange = bench.read(&host, &path).await;
+        assert_eq!((exchange.answer, exchange.end.as_deref()), (Answer::CutShort, None));
+        assert_eq!(bench.body(&exchange), "012345678");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_gets_no_answer_times_out() {
+        let mut bench = Bench::new();
+        let (_held, pieces) = mpsc::channel(1);
+        let mut host = this();
+        host.read_timeout = Duration::from_millis(20);
+        let mut draft = host.draft("read-file", json!({"path": "/x"}), &bench.context());
+        let mut body = bench.recorder.begin("read-file", "txt").unwrap();
+        host.receive(pieces, &Redact::nothing(), &mut draft, &mut body, "end of file").await.unwrap();
+        assert_eq!((draft.answer, draft.end), (Answer::TimedOut, None));
+    }
+
+    #[tokio::test]
+    async fn links_stay_inside_the_root() {
+        let mut bench = Bench::new();
+        let root = bench.directory.path().join("root");
+        fs::create_dir(root.join("etc")).unwrap();
+        fs::write(root.join("etc/passwd"), "inside").unwrap();
+        symlink("/etc/passwd", root.join("absolute")).unwrap();
+        symlink("../../../../../../etc/passwd", root.join("climbing")).unwrap();
+        symlink("/etc/hostname", root.join("outside")).unwrap();
+        let host = Host::new(&root, None);
+        for path in ["/etc/passwd", "/absolute", "/climbing", "/../etc/passwd"] {
+            let exchange = bench.read(&host, path).await;
+            assert_eq!(bench.body(&exchange), "inside", "{path}: {}", exchange.detail);
+            assert_eq!(exchange.request["root"], json!(root.to_str().unwrap()));
+        }
+        assert_eq!(bench.read(&host, "/outside").await.answer, Answer::Missing);
+    }
+
+    #[tokio::test]
+    async fn a_root_that_is_gone_is_a_failure_and_never_a_missing_file() {
+        let mut bench = Bench::new();
+        let host = Host::new(bench.path("nowhere"), None);
+        assert_eq!(bench.read(&host, "/etc/passwd").await.answer, Answer::Failed);
+        assert_eq!(bench.run(&host, sh("true")).await.answer, Answer::Failed);
+        let listed = host.list_directory(&mut bench.context(), "/etc").await.unwrap();
+        assert_eq!(listed.answer, Answer::Failed);
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_listed_in_order_with_its_end() {
+        let mut bench = Bench::new();
+        let path = bench.path("root");
+        for name in ["b", "a", "c~"] {
+            fs::write(format!("{path}/{name}"), "x").unwrap();
+        }
+        let exchange = this().list_directory(&mut bench.context(), &path).await.unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&bench.body(&exchange)).unwrap();
+        let names: Vec<_> =
+            rows.as_array().unwrap().iter().map(|row| (row["name"].clone(), row["type"].clone())).collect();
+        assert_eq!(names, [(json!("a"), json!("file")), (json!("b"), json!("file")), (json!("c~"), json!("file"))]);
+        assert_eq!((exchange.answer, exchange.end.as_deref()), (Answer::Ok, Some("end of directory")));
+        let missing = this().list_directory(&mut bench.context(), "/no/such").await.unwrap();
+        assert_eq!((missing.answer, missing.body), (Answer::Missing, None));
+    }
+
+    #[tokio::test]
+    async fn a_program_answers_with_output_code_and_errors() {
+        let mut bench = Bench::new();
+        let script = "echo out; echo err >&2; echo $LC_ALL $TZ $NAME; cat; exit 3";
+        let failed = bench.run(&this(), sh(script).env("NAME", "value")).await;
+        assert_eq!((failed.answer, failed.exit_code, failed.end.as_deref()), (Answer::Failed, Some(3), Some("exit")));
+        assert_eq!((failed.stderr.as_str(), failed.detail.as_str()), ("err\n", "exit status 3"));
+        assert_eq!(bench.body(&failed), "out\nC.UTF-8 UTC value\n");
+        assert_eq!(failed.request, json!({"argv": ["sh", "-c", script], "env": ["NAME"]}));
+        let accepted = bench.run(&this(), sh("exit 3").accept(&[0, 3])).await;
+        assert_eq!((accepted.answer, accepted.exit_code), (Answer::Ok, Some(3)));
+        let killed = bench.run(&this(), sh("kill -9 $$")).await;
+        assert_eq!((killed.answer, killed.detail.as_str()), (Answer::Failed, "killed by signal 9"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_missing_and_a_data_file_is_no_program() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.run(&this(), Command::new(["no-such-program"])).await.answer, Answer::Missing);
+        assert_eq!(bench.run(&this(), Command::new(["/etc/passwd"])).await.answer, Answer::Missing);
+        assert_eq!(bench.run(&this(), Command::new(Vec::<String>::new())).await.answer, Answer::Failed);
+    }
+
+    #[tokio::test]
+    async fn at_its_time_limit_a_program_dies_with_its_children_and_its_output_is_kept() {
+        let mut bench = Bench::new();
+        let pid_file = bench.path("pid");
+        let script = format!("echo begun; sleep 600 & echo $! > {pid_file}; wait");
+        let exchange = bench.run(&this(), sh(&script).timeout(Duration::from_millis(500))).await;
+        assert_eq!((exchange.answer, exchange.end.as_deref()), (Answer::TimedOut, None));
+        assert_eq!(bench.body(&exchange), "begun\n");
+        let pid = fs::read_to_string(&pid_file).unwrap().trim().to_string();
+        // The kernel's kill is asynchronous: until it is done the child is there, and then it is gone or a zombie.
+        let alive = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+        };
+        let started = std::time::Instant::now();
+        while alive() {
+            assert!(started.elapsed() < Duration::from_secs(10), "the child outlived its run");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn endless_output_is_cut_and_endless_errors_are_drained() {
+        let mut bench = Bench::new();
+        let exchange = bench.run(&this(), Command::new(["yes"]).limit(100_001)).await;
+        assert_eq!((exchange.answer, exchange.bytes, exchange.end), (Answer::CutShort, 100_001, None));
+        let noisy = bench.run(&this(), sh("head -c 300000 /dev/zero >&2")).await;
+        assert_eq!((noisy.answer, noisy.stderr.len()), (Answer::Ok, STDERR_BYTES));
+    }
+
+    #[tokio::test]
+    async fn secrets_in_output_and_errors_never_reach_the_disk() {
+        let mut bench = Bench::new();
+        let redact = Redact::nothing()
+            .line("token", "output", |line| line.windows(6).any(|part| part == b"hunter").then(|| b"removed".to_vec()));
+        // The shell assembles the secret, so that the recorded argument vector does not hold it.
+        let script = "s=hun; s=${s}ter2; echo a; echo $s; echo $s >&2";
+        let exchange = bench.run(&this(), sh(script).redact(redact)).await;
+        assert_eq!((bench.body(&exchange).as_str(), exchange.stderr.as_str()), ("a\nremoved\n", "removed\n"));
+        let places: Vec<&str> = exchange.redactions.iter().map(|redaction| redaction.place.as_str()).collect();
+        assert_eq!(places, ["output", "standard error"]);
+        let kept = std::process::Command::new("grep").args(["-r", "hunter2"]).arg(bench.path("work")).output().unwrap();
+        assert_eq!((kept.status.code(), kept.stdout.len()), (Some(1), 0));
+    }
+
+    #[tokio::test]
+    async fn below_another_root_without_a_helper_nothing_runs() {
+        let mut bench = Bench::new();
+        let root = bench.directory.path().join("root");
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::copy("/bin/sh", root.join("usr/bin/sh")).unwrap();
+        let host = Host::new(&root, None);
+        let exchange = bench.run(&host, sh("true")).await;
+        assert_eq!((exchange.answer, exchange.exit_code), (Answer::Failed, None));
+        assert!(exchange.detail.contains("no helper"));
+        assert_eq!(bench.run(&host, Command::new(["sshd"])).await.answer, Answer::Missing);
+    }
+
+    #[tokio::test]
+    async fn a_refused_chroot_is_denied() {
+        let mut bench = Bench::new();
+        let root = bench.directory.path().join("root");
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::copy("/bin/sh", root.join("usr/bin/sh")).unwrap();
+        let helper = bench.directory.path().join("helper");
+        // Written by another process: a file that this one has open for writing could be refused as busy when it is run.
+        let script = format!("#!/bin/sh\necho '{HOST_EXEC}Operation not permitted' >&2\nexit {HOST_EXEC_DENIED}\n");
+        let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let status = std::process::Command::new("sh").args(["-c", write]).arg(&helper).arg(script).status().unwrap();
+        assert!(status.success());
+        let exchange = bench.run(&Host::new(&root, Some(helper)), sh("true")).await;
+        assert_eq!((exchange.answer, exchange.exit_code), (Answer::Denied, None));
+        assert!(exchange.detail.ends_with("Operation not permitted"));
+    }
+}
