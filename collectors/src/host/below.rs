@@ -219,6 +219,14 @@ pub(super) fn is_program(root: &Path, path: &Path) -> Result<bool, Refusal> {
     Ok(kind(&stat) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
 }
 
+/// A short text file, for what is asked once at the start; `None` when it cannot be read.
+pub(super) fn read_small(root: &Path, path: &str) -> Option<String> {
+    let file = open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok()?;
+    let mut text = String::new();
+    File::from(file).take(64 << 10).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// Whether a directory can be opened as a host's root, and looks like one.
 pub(super) fn looks_like_a_root(root: &Path) -> Result<(), String> {
     let etc = open(root, "/etc", OFlags::PATH | OFlags::DIRECTORY).map_err(|(_, detail)| format!("/etc: {detail}"))?;
