@@ -1,4 +1,6 @@
 //! The agent: configuration, schedule, runs, pipeline, archive and command line of the program `evidenced`.
 
+pub mod archive;
 pub mod clock;
 pub mod durable;
+pub mod keystore;

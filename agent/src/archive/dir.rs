@@ -1,0 +1,323 @@
+//! An archive in a directory. It has no Object Lock: whoever may write to the directory can change it, and only `verify` tells.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use collectors::contract::BoxFuture;
+use signing::{
+    digest::Digest,
+    layout::{CHECKPOINT, origin_directory},
+    store::{Dir, Reader},
+};
+
+use super::{Archive, ArchiveError, Body, Created, SharedReader, removable};
+use crate::durable::{self, Disk};
+
+/// The largest checkpoint that is read back.
+const MAX_CHECKPOINT: u64 = 64 * 1024;
+
+/// One origin's directory, held under an exclusive lock for as long as this lives.
+#[derive(Clone)]
+pub struct DirArchive(Arc<Inner>);
+
+struct Inner {
+    root: Dir,
+    disk: Disk,
+    checkpoint: Mutex<()>,
+    /// The directory itself, locked: no lock file that a reader would take for an object.
+    _lock: File,
+}
+
+impl std::fmt::Debug for DirArchive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DirArchive").field(&self.0.root).finish()
+    }
+}
+
+impl DirArchive {
+    /// Opens `root/<origin>` for writing, makes it where it is missing, and removes what a dead writer left unfinished. It blocks on
+    /// the file system.
+    ///
+    /// # Errors
+    /// [`ArchiveError::InUse`] while another writer, of this process or of another, has it open.
+    pub fn open(root: &Path, origin: &str, disk: &Disk) -> Result<Self, ArchiveError> {
+        let path = root.join(origin_directory(origin));
+        let failed = |action| {
+            let place = place(&path);
+            move |source| ArchiveError::Io { place, action, name: String::new(), source }
+        };
+        disk.make_dirs(&path).map_err(failed("make the directory"))?;
+        let lock = File::open(&path).map_err(failed("open"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(ArchiveError::InUse { pid: holder(&lock), path });
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(failed("lock")(e)),
+        }
+        let disk = disk.with_temporaries_in(&path);
+        disk.sweep(&path).map_err(failed("sweep"))?;
+        Ok(Self(Arc::new(Inner { root: Dir::new(path), disk, checkpoint: Mutex::new(()), _lock: lock })))
+    }
+
+    /// Where the objects lie.
+    pub fn path(&self) -> &Path {
+        self.0.root.root()
+    }
+
+    fn blocking<'a, T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, ArchiveError> + Send + 'static,
+    ) -> BoxFuture<'a, Result<T, ArchiveError>> {
+        let inner = self.0.clone();
+        let running = tokio::task::spawn_blocking(move || work(&inner));
+        Box::pin(async move {
+            match running.await {
+                Ok(result) => result,
+                Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+                Err(e) => Err(ArchiveError::Io {
+                    place: "archive".into(),
+                    action: "finish with",
+                    name: "the runtime is stopping".into(),
+                    source: io::Error::other(e),
+                }),
+            }
+        })
+    }
+}
+
+impl Archive for DirArchive {
+    fn create<'a>(&'a self, name: &'a str, body: Body) -> BoxFuture<'a, Result<Created, ArchiveError>> {
+        let name = name.to_owned();
+        self.blocking(move |inner| inner.create(&name, &body))
+    }
+
+    fn read<'a>(&'a self, name: &'a str, limit: u64) -> BoxFuture<'a, Result<Option<Vec<u8>>, ArchiveError>> {
+        let name = name.to_owned();
+        self.blocking(move |inner| inner.root.read(&name, limit).map_err(inner.failed("read", &name)))
+    }
+
+    fn digest<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Digest>, ArchiveError>> {
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            let found = inner
+                .root
+                .open(&name)
+                .and_then(|file| file.map(|mut file| Digest::read(&mut file).map(|(digest, _)| digest)).transpose());
+            found.map_err(inner.failed("read", &name))
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, ArchiveError>> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |inner| {
+            let mut names = Vec::new();
+            inner.root.list(&prefix, &mut |name| names.push(name.to_owned())).map_err(inner.failed("list", &prefix))?;
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn replace_checkpoint<'a>(
+        &'a self,
+        old: Option<&'a [u8]>,
+        new: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), ArchiveError>> {
+        let (old, new) = (old.map(<[u8]>::to_vec), new.to_vec());
+        self.blocking(move |inner| inner.replace_checkpoint(old.as_deref(), &new))
+    }
+
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ArchiveError>> {
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            let path = inner.path("remove", &name)?;
+            if !removable(&name) {
+                return Err(ArchiveError::Refused { place: inner.place(), action: "remove", name });
+            }
+            inner.disk.remove_file(&path).map_err(inner.failed("remove", &name))
+        })
+    }
+
+    fn reader(&self) -> SharedReader {
+        Arc::new(self.0.root.clone())
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
+    }
+}
+
+impl Inner {
+    fn place(&self) -> String {
+        place(self.root.root())
+    }
+
+    fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(io::Error) -> ArchiveError {
+        let (place, name) = (self.place(), name.to_owned());
+        move |source| ArchiveError::Io { place, action, name, source }
+    }
+
+    /// The file of a name, which must be one that stays below the root and is no temporary's.
+    fn path(&self, action: &'static str, name: &str) -> Result<PathBuf, ArchiveError> {
+        let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+        if !name.split('/').all(plain) || name.contains(['\\', ':', '\0']) {
+            return Err(ArchiveError::Refused { place: self.place(), action, name: name.to_owned() });
+        }
+        Ok(self.root.root().join(name))
+    }
+
+    fn create(&self, name: &str, body: &Body) -> Result<Created, ArchiveError> {
+        let path = self.path("create", name)?;
+        let write = || {
+            self.disk.make_dirs(path.parent().unwrap_or(self.root.root()))?;
+            match body {
+                Body::Bytes(bytes) => self.disk.create_new(&path, bytes),
+                Body::File(source) => self.disk.create_new_from(&path, source),
+            }
+        };
+        match write().map_err(self.failed("create", name))? {
+            durable::Created::New => Ok(Created::New),
+            durable::Created::Same => Ok(Created::Same),
+            durable::Created::Other => {
+                let digest = |path: &Path| Digest::read(&mut File::open(path)?).map(|(digest, _)| digest);
+                let found = digest(&path).map_err(self.failed("read", name))?;
+                let ours = match body {
+                    Body::Bytes(bytes) => Digest::of(bytes),
+                    Body::File(source) => digest(source).map_err(self.failed("read the source of", name))?,
+                };
+                Err(ArchiveError::OtherBytes { place: self.place(), name: name.to_owned(), found, ours })
+            }
+        }
+    }
+
+    fn replace_checkpoint(&self, old: Option<&[u8]>, new: &[u8]) -> Result<(), ArchiveError> {
+        // Other processes are kept away by the lock on the directory, other threads by this one.
+        let _guard = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.root.read(CHECKPOINT, MAX_CHECKPOINT).map_err(self.failed("read", CHECKPOINT))?;
+        if found.as_deref() != old && found.as_deref() != Some(new) {
+            return Err(ArchiveError::CheckpointMoved { place: self.place() });
+        }
+        // Also where the new bytes are there already: they may not be synced.
+        let path = self.path("replace", CHECKPOINT)?;
+        self.disk.replace(&path, new).map_err(self.failed("replace", CHECKPOINT))
+    }
+}
+
+fn place(path: &Path) -> String {
+    format!("directory {}", path.display())
+}
+
+/// Who holds the lock on a file, as far as `/proc/locks` (proc_locks(5)) tells.
+fn holder(file: &File) -> Option<u32> {
+    let meta = file.metadata().ok()?;
+    let stat = rustix::fs::fstat(file.as_fd()).ok()?;
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let wanted = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "FLOCK", _, _, pid, ref id, ..] if *id == wanted => pid.parse().ok().filter(|p| *p != 0),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use super::*;
+
+    const ORIGIN: &str = "localhost/test";
+
+    #[tokio::test]
+    async fn the_same_bytes_are_a_success_and_other_bytes_an_alarm_that_names_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        let name = "document/plan/x.json";
+        assert_eq!(archive.create(name, b"one".to_vec().into()).await.unwrap(), Created::New);
+        assert_eq!(archive.create(name, b"one".to_vec().into()).await.unwrap(), Created::Same);
+        let alarm = archive.create(name, b"two".to_vec().into()).await.unwrap_err();
+        assert!(matches!(&alarm, ArchiveError::OtherBytes { name: n, found, ours, .. }
+            if n == name && *found == Digest::of(b"one") && *ours == Digest::of(b"two")));
+        assert_eq!(archive.read(name, 10).await.unwrap().unwrap(), b"one");
+        assert_eq!(archive.digest(name).await.unwrap(), Some(Digest::of(b"one")));
+        assert_eq!(archive.list("document/").await.unwrap(), [name]);
+    }
+
+    #[tokio::test]
+    async fn a_second_writer_is_refused_with_the_directory_and_the_process_and_may_come_when_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        match DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap_err() {
+            ArchiveError::InUse { path, pid } => {
+                assert_eq!(path, first.path());
+                assert!(pid.is_none_or(|p| p == std::process::id()), "another process named: {pid:?}");
+            }
+            other => panic!("{other}"),
+        }
+        DirArchive::open(dir.path(), "another/origin", &Disk::new()).unwrap();
+        drop(first);
+        DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_moved_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        archive.replace_checkpoint(None, b"1").await.unwrap();
+        archive.replace_checkpoint(None, b"1").await.unwrap();
+        archive.replace_checkpoint(Some(b"1"), b"2").await.unwrap();
+        for stale in [None, Some(&b"1"[..])] {
+            let refused = archive.replace_checkpoint(stale, b"3").await.unwrap_err();
+            assert!(matches!(refused, ArchiveError::CheckpointMoved { .. }));
+        }
+        assert_eq!(archive.read(CHECKPOINT, 10).await.unwrap().unwrap(), b"2");
+    }
+
+    #[tokio::test]
+    async fn only_appends_and_partial_tiles_can_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        for name in ["append/5", "tile/0/000.p/5", "tile/entries/000.p/5"] {
+            archive.create(name, b"x".to_vec().into()).await.unwrap();
+            archive.remove(name).await.unwrap();
+            archive.remove(name).await.unwrap();
+            assert_eq!(archive.read(name, 10).await.unwrap(), None);
+        }
+        for name in ["tile/0/000", "checkpoint", "seal/x", "append/../checkpoint", "bundle/x.p/1"] {
+            assert!(matches!(archive.remove(name).await.unwrap_err(), ArchiveError::Refused { .. }), "{name}");
+        }
+        for name in ["", "/x", "a//b", "../x", "a/.tmp-1", "c:\\x"] {
+            assert!(matches!(
+                archive.create(name, b"x".to_vec().into()).await.unwrap_err(),
+                ArchiveError::Refused { .. }
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_writer_left_unfinished_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap().path().to_owned();
+        std::fs::write(path.join(".tmp-1"), b"half").unwrap();
+        let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        assert_eq!(archive.list("").await.unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_refused_read_is_not_taken_for_an_absence() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        archive.create("seal/x", b"x".to_vec().into()).await.unwrap();
+        assert_eq!(archive.read("seal/y", 10).await.unwrap(), None);
+        // A directory where an object should be is a failed read, as is an object longer than allowed.
+        assert!(archive.read("seal", 10).await.is_err());
+        assert!(archive.read("seal/x", 0).await.is_err());
+    }
+}

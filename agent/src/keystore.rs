@@ -1,0 +1,451 @@
+//! Key files: the owner's root key, the agent's two keys, and `keys.json`, which names them. Private keys are never printed, never
+//! logged, never replaced, and never read from a file that others may read.
+
+use std::{
+    fmt, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use signing::{
+    keys::{FORMAT, FileKey, KeyEntry, KeyRefusal, KeySet, KeysError, PemError, Signer, Use, Validity},
+    time::{Utc, millis},
+};
+use zeroize::Zeroizing;
+
+use crate::durable::{Created, Disk};
+
+/// Where the files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// The key that signs leaves.
+    pub receipts: PathBuf,
+    /// The key that signs checkpoints.
+    pub checkpoint: PathBuf,
+    /// `keys.json`, signed by the root key.
+    pub keys: PathBuf,
+}
+
+impl Paths {
+    /// The names that [`make`] gives them.
+    pub fn in_dir(dir: &Path) -> Self {
+        Self { receipts: dir.join("receipts.pem"), checkpoint: dir.join("checkpoint.pem"), keys: dir.join("keys.json") }
+    }
+}
+
+/// What the agent signs with.
+#[derive(Clone)]
+pub struct Keys {
+    /// Signs leaves.
+    pub receipts: Arc<dyn Signer>,
+    /// Signs checkpoints.
+    pub checkpoints: Arc<dyn Signer>,
+    /// The opened `keys.json`.
+    pub set: KeySet,
+    /// `keys.json` as it is: the bytes of the keys document.
+    pub document: Vec<u8>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("receipts", &self.receipts.public().fingerprint())
+            .field("checkpoints", &self.checkpoints.public().fingerprint())
+            .field("root", &self.set.root.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreError {
+    /// The file system's.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// `read`, `write` …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read or replace it.
+    #[error("{} has mode {mode:04o}: others may read or replace it; run `chmod {remedy} {}`", path.display(), path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// What `chmod` should be given.
+        remedy: &'static str,
+    },
+    /// Somebody else's file.
+    #[error(
+        "{} belongs to user {owner}, but the agent runs as user {user}: run it as the owner, or `chown {user} {}`",
+        path.display(), path.display()
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The agent's user.
+        user: u32,
+    },
+    /// Not a private key.
+    #[error("{} is no key file", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PemError,
+    },
+    /// `keys.json` cannot be used.
+    #[error("{} is no valid key set", path.display())]
+    Set {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeysError,
+    },
+    /// A key that the set does not name for this use.
+    #[error(
+        "the key in {} may not be used: {} does not allow it; have the root's custodian sign a revision of keys.json that names it, or \
+         put back the key file that belongs to it", path.display(), keys.display()
+    )]
+    Refused {
+        /// The key file.
+        path: PathBuf,
+        /// `keys.json`.
+        keys: PathBuf,
+        /// Why.
+        source: KeyRefusal,
+    },
+    /// The directory is of another log.
+    #[error(
+        "{} holds the keys of origin {found:?}, not of {wanted:?}: use that origin, or another directory", path.display()
+    )]
+    Origin {
+        /// The directory.
+        path: PathBuf,
+        /// What the file says.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Some files are there, and those that would be needed to complete them are not.
+    #[error("{} is missing, and cannot be made again: {remedy}", path.display())]
+    Incomplete {
+        /// What is missing.
+        path: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The directory's other user.
+    #[error("another process is making keys in {}: wait for it, then try again", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// What [`make`] did.
+#[derive(Debug)]
+pub struct Made {
+    /// The keys, opened.
+    pub keys: Keys,
+    /// Whether any file was new.
+    pub new: bool,
+}
+
+/// The origin that a directory's keys are for; `None` where none is written yet.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn origin(dir: &Path) -> Result<Option<String>, KeystoreError> {
+    let path = dir.join("origin");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeystoreError::Io { action: "read", path, source }),
+    }
+}
+
+/// Makes a root key, a receipts key, a checkpoint key and `keys.json` in `dir`, as far as they are missing, and opens them. Nothing that
+/// is there is ever replaced; a call that was cut short is finished by the next one. The root key comes first and may be moved away
+/// once `keys.json` is there.
+///
+/// # Errors
+/// Files that cannot be written, that are unsafe, or that do not belong together; the message says what to do.
+pub fn make(disk: &Disk, dir: &Path, origin: &str, now: Utc) -> Result<Made, KeystoreError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| KeystoreError::Io { action, path, source }
+    };
+    disk.make_private_dirs(dir).map_err(failed("make", dir))?;
+    let lock = std::fs::File::open(dir).map_err(failed("open", dir))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Err(KeystoreError::Busy { path: dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(e)) => return Err(failed("lock", dir)(e)),
+    }
+    check_access(dir, 0o022, "go-w")?;
+    disk.sweep(dir).map_err(failed("sweep", dir))?;
+
+    let paths = Paths::in_dir(dir);
+    if let Some(found) = self::origin(dir)?
+        && found != origin
+    {
+        return Err(KeystoreError::Origin { path: dir.to_owned(), found, wanted: origin.to_owned() });
+    }
+    if exists(&paths.keys)? {
+        for path in [&paths.receipts, &paths.checkpoint] {
+            if !exists(path)? {
+                let remedy = "keys.json names this key and no other; put the file back from a backup, or have the root's custodian sign a \
+                              revision of keys.json with a new key";
+                return Err(KeystoreError::Incomplete { path: path.clone(), remedy });
+            }
+        }
+        let keys = open(&paths)?;
+        if keys.set.origin != origin {
+            let found = keys.set.origin;
+            return Err(KeystoreError::Origin { path: dir.to_owned(), found, wanted: origin.to_owned() });
+        }
+        write(disk, &dir.join("origin"), format!("{origin}\n").as_bytes())?;
+        return Ok(Made { keys, new: false });
+    }
+
+    let root_path = dir.join("root.pem");
+    if !exists(&root_path)? && (exists(&paths.receipts)? || exists(&paths.checkpoint)?) {
+        let remedy = "without it, or root.pem beside it to sign it again, these keys cannot be used; put keys.json back from a backup or \
+                      from the archive (document/keys/), or put root.pem back and run this again";
+        return Err(KeystoreError::Incomplete { path: paths.keys, remedy });
+    }
+    let root = make_key(disk, &root_path)?;
+    let receipts = make_key(disk, &paths.receipts)?;
+    let checkpoint = make_key(disk, &paths.checkpoint)?;
+    write(disk, &dir.join("origin"), format!("{origin}\n").as_bytes())?;
+    let now = millis(now);
+    let entry = |key: &FileKey, use_| KeyEntry {
+        key_id: key.public().fingerprint(),
+        spki: *key.public(),
+        use_,
+        valid: Validity { from: now, until: None },
+        compromised_since: None,
+        superseded_by: None,
+    };
+    let set = KeySet {
+        format: FORMAT.to_owned(),
+        origin: origin.to_owned(),
+        revision: 1,
+        root: *root.public(),
+        keys: vec![entry(&receipts, Use::Receipts), entry(&checkpoint, Use::Checkpoints)],
+        made_at: now,
+    };
+    let document = set.sign(&root).map_err(|source| KeystoreError::Set { path: paths.keys.clone(), source })?;
+    write(disk, &paths.keys, &document)?;
+    Ok(Made { keys: open(&paths)?, new: true })
+}
+
+/// Opens key files, which must be their owner's alone, and checks that `keys.json` names them.
+///
+/// # Errors
+/// Unsafe, missing or foreign files, with the remedy.
+pub fn open(paths: &Paths) -> Result<Keys, KeystoreError> {
+    let document = std::fs::read(&paths.keys).map_err(|source| KeystoreError::Io {
+        action: "read",
+        path: paths.keys.clone(),
+        source,
+    })?;
+    let set =
+        KeySet::open_untrusted(&document).map_err(|source| KeystoreError::Set { path: paths.keys.clone(), source })?;
+    let key = |path: &Path, use_| -> Result<Arc<dyn Signer>, KeystoreError> {
+        let key = read_key(path)?;
+        let id = key.public().fingerprint();
+        // When it is valid is judged at each sealing; here only whether it is the set's at all.
+        let entry = set.keys.iter().find(|k| k.key_id == id);
+        let source = match entry {
+            Some(entry) if entry.use_ == use_ => return Ok(Arc::new(key)),
+            Some(entry) => KeyRefusal::WrongUse { key_id: id, may: entry.use_, asked: use_ },
+            None => KeyRefusal::Unknown(id),
+        };
+        Err(KeystoreError::Refused { path: path.to_owned(), keys: paths.keys.clone(), source })
+    };
+    Ok(Keys {
+        receipts: key(&paths.receipts, Use::Receipts)?,
+        checkpoints: key(&paths.checkpoint, Use::Checkpoints)?,
+        set,
+        document,
+    })
+}
+
+fn exists(path: &Path) -> Result<bool, KeystoreError> {
+    path.try_exists().map_err(|source| KeystoreError::Io { action: "look for", path: path.to_owned(), source })
+}
+
+fn write(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
+    let failed = |source| KeystoreError::Io { action: "write", path: path.to_owned(), source };
+    match disk.create_new(path, bytes).map_err(failed)? {
+        Created::New | Created::Same => Ok(()),
+        Created::Other => Err(failed(io::ErrorKind::AlreadyExists.into())),
+    }
+}
+
+fn make_key(disk: &Disk, path: &Path) -> Result<FileKey, KeystoreError> {
+    if !exists(path)? {
+        let pem = FileKey::generate().to_pem();
+        disk.create_new_private(path, pem.as_bytes()).map_err(|source| KeystoreError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    read_key(path)
+}
+
+fn read_key(path: &Path) -> Result<FileKey, KeystoreError> {
+    check_access(path, 0o077, "600")?;
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| KeystoreError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    FileKey::from_pem(&text).map_err(|source| KeystoreError::Pem { path: path.to_owned(), source })
+}
+
+fn check_access(path: &Path, refused: u32, remedy: &'static str) -> Result<(), KeystoreError> {
+    let meta = std::fs::metadata(path).map_err(|source| KeystoreError::Io {
+        action: "look at",
+        path: path.to_owned(),
+        source,
+    })?;
+    let user = rustix::process::geteuid().as_raw();
+    if meta.uid() != user {
+        return Err(KeystoreError::Owner { path: path.to_owned(), owner: meta.uid(), user });
+    }
+    let mode = meta.permissions().mode() & 0o7777;
+    if mode & refused != 0 {
+        return Err(KeystoreError::Mode { path: path.to_owned(), mode, remedy });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use std::{
+        fs,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::durable::{Step, Verdict, Watch};
+
+    const ORIGIN: &str = "localhost/test";
+
+    fn now() -> Utc {
+        "2026-11-22T04:00:00Z".parse().unwrap()
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn keys_are_made_once_for_their_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("keys");
+        let made = make(&Disk::new(), &dir, ORIGIN, now()).unwrap();
+        assert!(made.new);
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        for name in ["root.pem", "receipts.pem", "checkpoint.pem"] {
+            assert_eq!(fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+        let again = make(&Disk::new(), &dir, ORIGIN, now()).unwrap();
+        assert!(!again.new);
+        assert_eq!(again.keys.document, made.keys.document);
+        assert_eq!(origin(&dir).unwrap().as_deref(), Some(ORIGIN));
+        assert!(!format!("{:?}", made.keys).contains("PRIVATE"));
+    }
+
+    #[test]
+    fn a_root_key_that_was_moved_away_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        chmod(dir.path(), 0o700);
+        make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap();
+        fs::remove_file(dir.path().join("root.pem")).unwrap();
+        assert!(!make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap().new);
+        assert!(!dir.path().join("root.pem").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_completed_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap();
+        fs::remove_file(dir.path().join("root.pem")).unwrap();
+        let kept = fs::read(dir.path().join("keys.json")).unwrap();
+        fs::remove_file(dir.path().join("keys.json")).unwrap();
+        let refused = make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap_err();
+        assert!(matches!(&refused, KeystoreError::Incomplete { path, .. } if path.ends_with("keys.json")), "{refused}");
+        fs::write(dir.path().join("keys.json"), kept).unwrap();
+        fs::remove_file(dir.path().join("receipts.pem")).unwrap();
+        let refused = make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap_err();
+        assert!(matches!(&refused, KeystoreError::Incomplete { path, .. } if path.ends_with("receipts.pem")));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap();
+        chmod(&dir.path().join("receipts.pem"), 0o640);
+        let refused = open(&Paths::in_dir(dir.path())).unwrap_err();
+        assert!(refused.to_string().contains("0640") && refused.to_string().contains("chmod 600"), "{refused}");
+    }
+
+    #[test]
+    fn keys_of_another_origin_or_use_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        make(&Disk::new(), dir.path(), ORIGIN, now()).unwrap();
+        let refused = make(&Disk::new(), dir.path(), "another/origin", now()).unwrap_err();
+        assert!(matches!(refused, KeystoreError::Origin { .. }));
+        let paths = Paths::in_dir(dir.path());
+        let swapped = Paths { receipts: paths.checkpoint.clone(), ..paths };
+        let refused = open(&swapped).unwrap_err();
+        assert!(matches!(refused, KeystoreError::Refused { source: KeyRefusal::WrongUse { .. }, .. }));
+    }
+
+    #[test]
+    fn made_keys_survive_a_stop_at_any_step_and_are_completed_by_the_next_call() {
+        struct StopFrom(usize, AtomicUsize);
+        impl Watch for StopFrom {
+            fn before(&self, _: Step, _: &Path) -> Verdict {
+                // From the n-th step on nothing reaches the disk: as if the process had died there.
+                if self.1.fetch_add(1, Ordering::SeqCst) < self.0 {
+                    Verdict::Go
+                } else {
+                    Verdict::Fail(io::ErrorKind::BrokenPipe.into())
+                }
+            }
+        }
+        let mut stop = 0;
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = dir.path().join("keys");
+            let disk = Disk::watched(Arc::new(StopFrom(stop, AtomicUsize::new(0))));
+            if make(&disk, &dir, ORIGIN, now()).is_ok() {
+                break;
+            }
+            let there: Vec<_> = ["root.pem", "receipts.pem", "checkpoint.pem"]
+                .into_iter()
+                .filter_map(|name| Some((name, fs::read(dir.join(name)).ok()?)))
+                .collect();
+            make(&Disk::new(), &dir, ORIGIN, now()).unwrap();
+            for (name, bytes) in there {
+                assert_eq!(fs::read(dir.join(name)).unwrap(), bytes, "{name} was replaced after a stop at step {stop}");
+            }
+            stop += 1;
+        }
+        assert!(stop > 15, "only {stop} steps");
+    }
+}
