@@ -1,6 +1,8 @@
 //! Keeps exchanges in a run's work directory and reads them back. It never decides what an answer means, and its writes are plain:
 //! what makes a run durable comes later, when the whole directory becomes a bundle.
 
+#![allow(clippy::disallowed_methods, reason = "a work directory is made durable as a whole, later")]
+
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, Write},

@@ -1,6 +1,8 @@
 //! Keeps what a collector derives: `records/<kind>.jsonl`, row by row. It never keeps rows in memory, and never orders them: the same
 //! rows in the same order are the same bytes.
 
+#![allow(clippy::disallowed_methods, reason = "a work directory is made durable as a whole, later")]
+
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},

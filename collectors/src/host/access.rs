@@ -457,7 +457,7 @@ pub(super) fn instant(seconds: i64) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;

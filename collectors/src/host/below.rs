@@ -108,7 +108,7 @@ fn kind(stat: &Stat) -> FileType {
 }
 
 fn modified_at(stat: &Stat) -> Option<String> {
-    instant(stat.st_mtime as i64).map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
+    instant(stat.st_mtime).map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
 /// Reads a regular file to its end, or to `limit` bytes.
@@ -238,7 +238,7 @@ pub(super) fn looks_like_a_root(root: &Path) -> Result<(), String> {
 
 /// The number of a namespace of this process, from `/proc/self/ns/<name>`.
 pub(super) fn namespace_inode(name: &str) -> Option<u64> {
-    rustix::fs::statat(CWD, format!("/proc/self/ns/{name}"), AtFlags::empty()).ok().map(|stat| stat.st_ino as u64)
+    rustix::fs::statat(CWD, format!("/proc/self/ns/{name}"), AtFlags::empty()).ok().map(|stat| stat.st_ino)
 }
 
 fn in_words(kind: FileType) -> &'static str {
