@@ -4,3 +4,4 @@ pub mod archive;
 pub mod clock;
 pub mod durable;
 pub mod keystore;
+pub mod schedule;
