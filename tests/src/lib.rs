@@ -1,1 +1,5 @@
-//! Promises that only the whole program can keep; the tests are in `tests/tests/`.
+//! What the tests of the whole program share: the program itself, its work in a scratch directory, and the tools that others wrote.
+//! The promises are in `tests/tests/`.
+
+pub mod program;
+pub mod tools;

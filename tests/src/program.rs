@@ -1,0 +1,125 @@
+//! Runs `evidenced` as a user does: by its command line, in a directory of its own.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+/// The program, built once for a test run with the profile of the tests.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        // `cargo test -p tests` alone does not build another package's program.
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "evidenced", "--bin", "evidenced"])
+            .current_dir(workspace())
+            .status()
+            .expect("cargo starts");
+        assert!(built.success(), "the program does not build");
+        let test = std::env::current_exe().expect("a test knows its own file");
+        // target/debug/deps/<test> → target/debug/evidenced
+        let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+        profile.join("evidenced")
+    })
+}
+
+/// The root of the repository.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+}
+
+/// A scratch directory in which the program runs.
+pub struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a scratch directory can be made") }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The program with `arguments`, in this directory, not yet started.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env_remove("EVIDENCED_CONFIG");
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Output {
+        self.command(arguments).output().expect("the program starts")
+    }
+
+    /// Runs it and expects `code`; both its outputs are in the message when it differs.
+    pub fn expect<A: AsRef<OsStr>>(&self, code: i32, arguments: impl IntoIterator<Item = A>) -> String {
+        let output = self.run(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "standard output:\n{out}\nstandard error:\n{err}");
+        out
+    }
+
+    /// Starts it with its outputs in `<name>.out` and `<name>.err`.
+    pub fn start<A: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = A>) -> Child {
+        let file = |suffix| {
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.path().join(format!("{name}.{suffix}")))
+                .expect("an output file opens")
+        };
+        self.command(arguments).stdout(file("out")).stderr(file("err")).spawn().expect("the program starts")
+    }
+
+    /// The only origin's directory in `./evidence`.
+    pub fn origin(&self) -> PathBuf {
+        let mut origins = std::fs::read_dir(self.path().join("evidence"))
+            .expect("there is an archive")
+            .map(|entry| entry.expect("an archive lists").path())
+            .filter(|path| path.is_dir());
+        let origin = origins.next().expect("the archive has an origin");
+        assert_eq!(origins.next(), None, "the archive has one origin");
+        origin
+    }
+
+    /// The root key's fingerprint, as `evidenced keys list --json` says it.
+    pub fn root(&self) -> String {
+        let keys: Value = serde_json::from_str(&self.expect(0, ["keys", "list", "--json"])).expect("keys list is JSON");
+        keys["root"].as_str().expect("it names the root").to_owned()
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Every file below `directory`, sorted.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(&directory).expect("a directory lists") {
+            let path = entry.expect("a directory lists").path();
+            if path.is_dir() { pending.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Output as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

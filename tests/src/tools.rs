@@ -1,0 +1,123 @@
+//! Tools that others wrote, fetched by the tests themselves into `target/test-tools`, at the versions that `tests/tools/` names.
+//! The first run needs the package registries; later ones are offline.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::program::workspace;
+
+/// Where `tests/tools/` lies.
+pub fn scripts() -> PathBuf {
+    workspace().join("tests/tools")
+}
+
+fn home() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    target.join("test-tools")
+}
+
+/// A Python environment with the verifiers from PyPI, and Node.js with those from npm below `node_modules`.
+pub fn verifiers() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = home().join("verifiers");
+        once(&home, &["requirements.txt", "requirements-log.txt", "package.json", "package-lock.json"], || {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
+            let pip = |arguments: &[&str], list: &str| {
+                run(Command::new(home.join("bin/python"))
+                    .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                    .args(arguments)
+                    .arg("--requirement")
+                    .arg(scripts().join(list)));
+            };
+            pip(&[], "requirements.txt");
+            pip(&["--ignore-requires-python", "--no-deps"], "requirements-log.txt");
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(scripts().join(file), home.join(file)).expect("a package file copies");
+            }
+            run(Command::new(home.join("bin/npm"))
+                .args(["ci", "--silent", "--no-fund", "--no-audit", "--prefix"])
+                .arg(&home)
+                .env("PATH", path_with(&home.join("bin"))));
+        });
+        home
+    })
+}
+
+/// A program from Debian's packages, unpacked without being installed: the installed one where there is one. `None`, with the
+/// reason printed, on a system that has neither.
+pub fn debian(program: &str, package: &str) -> Option<PathBuf> {
+    if let Some(found) = which(program) {
+        return Some(found);
+    }
+    let home = home().join(package);
+    let unpacked =
+        || ["usr/bin", "usr/sbin", "bin", "sbin"].iter().map(|d| home.join(d).join(program)).find(|p| p.is_file());
+    if unpacked().is_none() {
+        fs::create_dir_all(&home).expect("the tools' directory can be made");
+        let got = Command::new("apt-get")
+            .args(["download", "--quiet", package])
+            .current_dir(&home)
+            .output()
+            .map_err(|e| e.to_string())
+            .and_then(|o| if o.status.success() { Ok(()) } else { Err(crate::program::text(&o.stderr)) })
+            .and_then(|()| {
+                let archive = fs::read_dir(&home)
+                    .map_err(|e| e.to_string())?
+                    .filter_map(|e| e.ok().map(|e| e.path()))
+                    .find(|p| p.extension().is_some_and(|e| e == "deb"))
+                    .ok_or("no package came")?;
+                run(Command::new("dpkg").arg("-x").arg(&archive).arg(&home));
+                Ok(())
+            });
+        if let Err(why) = got {
+            eprintln!("SKIPPED: {program} is not installed and Debian's package {package} cannot be had: {why}");
+            return None;
+        }
+    }
+    unpacked()
+}
+
+/// The first of that name in `PATH`, `/usr/sbin` and `/sbin`.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// `PATH` with `first` before it.
+pub fn path_with(first: &Path) -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(first.to_owned()).chain(std::env::split_paths(&path))).expect("PATH joins")
+}
+
+/// Calls `make` unless it was called before for the same text of `inputs`, one process at a time.
+fn once(directory: &Path, inputs: &[&str], make: impl FnOnce()) {
+    let wanted: String =
+        inputs.iter().map(|file| fs::read_to_string(scripts().join(file)).expect("a pin file reads")).collect();
+    fs::create_dir_all(home()).expect("the tools' directory can be made");
+    let lock = fs::File::create(home().join("lock")).expect("the tools' lock opens");
+    lock.lock().expect("the tools' lock locks");
+    let stamp = directory.with_extension("made-from");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return;
+    }
+    make();
+    fs::write(stamp, wanted).expect("the stamp can be written");
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?} does not start: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}{}",
+        crate::program::text(&output.stdout),
+        crate::program::text(&output.stderr)
+    );
+}
