@@ -1,1 +1,121 @@
-//! Under construction.
+//! Bundles: a run's files in one ZIP whose bytes follow from the files alone, and the strict reader for it.
+//!
+//! The reader takes the one shape that the writer makes: entries back to back, nothing before, between or after them, headers that agree,
+//! names that every system can hold. So two ZIP readers cannot see different files in it. Nothing here extracts to a disk.
+
+use std::io;
+
+use crate::digest::Digest;
+
+mod facts;
+mod name;
+mod read;
+mod write;
+
+pub use crate::statement::SUMS;
+pub use facts::{
+    Agent, Attempt, CollectorFacts, Input, MAX_RUN_FACTS, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts,
+    SourceFacts,
+};
+pub use read::{Bundle, File};
+pub use write::{Written, write};
+
+/// The most files of a bundle, `SHA256SUMS` among them.
+pub const MAX_FILES: usize = 65_534;
+
+/// The most bytes of a bundle, and of any file in it: ZIP's 32-bit fields. There is no ZIP64 in this format.
+pub const MAX_BYTES: u64 = u32::MAX as u64 - 1;
+
+/// A sensible bound for the sum of a bundle's files, for [`Bundle::open`].
+pub const MAX_UNPACKED: u64 = 16 * 1024 * 1024 * 1024;
+
+/// A directory that cannot be bundled, or a bundle that cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The disk, or the archive.
+    #[error("{what} could not be read or written")]
+    Io {
+        /// What was worked on.
+        what: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The ZIP writer refused.
+    #[error("{name} could not be put into the bundle")]
+    Zip {
+        /// The file.
+        name: String,
+        /// Why.
+        source: zip::result::ZipError,
+    },
+    /// A name that some system cannot hold, or that leads out of the directory.
+    #[error("the name {name:?} cannot be in a bundle: {why}")]
+    Name {
+        /// As found.
+        name: String,
+        /// In words.
+        why: &'static str,
+    },
+    /// Something in the directory that is no plain file.
+    #[error("{0} is no plain file")]
+    NoFile(String),
+    /// A file that was written to while it was bundled.
+    #[error("{0} changed while it was bundled")]
+    Changed(String),
+    /// More files or bytes than the format, or the caller's limit, allows.
+    #[error("{what} is larger than {limit} {unit}")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// The bound.
+        limit: u64,
+        /// `bytes` or `files`.
+        unit: &'static str,
+    },
+    /// Bytes that are no bundle of this format.
+    #[error("not a bundle of this format: {0}")]
+    Shape(String),
+    /// A file's bytes are not what its header says.
+    #[error("{name} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// In words.
+        what: &'static str,
+    },
+    /// No such file.
+    #[error("the bundle has no file {0}")]
+    Missing(String),
+    /// `SHA256SUMS` is not a list of names and digests in the format's spelling.
+    #[error("SHA256SUMS is malformed in line {0}")]
+    Sums(usize),
+    /// A file that `SHA256SUMS` does not name.
+    #[error("{0} is in the bundle, but not in its SHA256SUMS")]
+    Unlisted(String),
+    /// A file with other bytes than `SHA256SUMS` says.
+    #[error("{name} has the digest {found}, but SHA256SUMS says {listed}")]
+    Digest {
+        /// The file.
+        name: String,
+        /// As computed.
+        found: Digest,
+        /// As listed.
+        listed: Digest,
+    },
+}
+
+impl BundleError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        |source| Self::Io { what, source }
+    }
+}
+
+/// 1980-01-01 in the form of MS-DOS: the only date in a bundle.
+const DOS_DATE: u16 = 0x0021;
+
+/// A plain file, `rw-r--r--`, in Unix's form.
+const UNIX_MODE: u32 = 0o100_644;
+
+#[cfg(test)]
+mod tests;
