@@ -4,6 +4,12 @@ pub mod access;
 mod below;
 pub mod config;
 pub mod container;
+pub mod disk;
+mod kept;
+pub mod patches;
+mod scrub;
+pub mod sshd;
+pub mod time_sync;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -27,8 +33,13 @@ pub fn open(config: &HostConfig, name: &str, helper: PathBuf) -> Source {
 }
 
 /// Every collector of hosts.
-pub fn all(_host: &Host, _config: &HostConfig) -> Vec<Arc<dyn Collector>> {
-    vec![]
+pub fn all(host: &Host, _config: &HostConfig) -> Vec<Arc<dyn Collector>> {
+    vec![
+        Arc::new(disk::Disk::new(host.clone())),
+        Arc::new(patches::Patches::new(host.clone())),
+        Arc::new(sshd::Sshd::new(host.clone())),
+        Arc::new(time_sync::TimeSync::new(host.clone())),
+    ]
 }
 
 /// Why host jobs may not run.
