@@ -7,3 +7,6 @@ mod zones;
 
 pub use crontab::{ScheduleError, parse};
 pub use zones::{UnknownZone, offsets};
+
+#[cfg(test)]
+mod tests;

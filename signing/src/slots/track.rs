@@ -99,6 +99,9 @@ impl Track {
     }
 
     pub(super) fn count(&self, from: i64, to: i64) -> u64 {
+        if to == from + 1 {
+            return u64::from(self.is_slot(from));
+        }
         self.parts(from, to).map(|(stint, from, to)| stint.table.count(from, to)).sum()
     }
 
