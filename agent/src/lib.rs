@@ -4,4 +4,5 @@ pub mod archive;
 pub mod clock;
 pub mod durable;
 pub mod keystore;
+pub mod pipeline;
 pub mod schedule;

@@ -1,0 +1,267 @@
+//! upload → append: leaves enter the log. An append is decided once, by creating `append/<old size>`; tiles and checkpoint follow from
+//! that object and the old tree alone, so whoever finishes it, whenever, writes the same bytes. The checkpoint comes last.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use signing::{
+    digest::Digest,
+    keys::Use,
+    layout,
+    log::{Checkpoint, Edge, TILE_WIDTH},
+    seal::{MAX_SEAL, Seal},
+    statement::{Known, Statement},
+};
+
+use super::{Core, PipelineError, upload::Uploaded};
+use crate::archive::{ArchiveError, Body, Created};
+
+/// The most leaves of one append: with statements of at most 3,800 bytes, an object of about 5 MB.
+pub(super) const MAX_BATCH: usize = 1_000;
+/// The largest `append/…` that is read.
+const MAX_APPEND: u64 = 16 * 1024 * 1024;
+const FORMAT: &str = "evidenced-append/1";
+
+/// The decision of an append: the JSON of `append/<old size>`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decision {
+    format: String,
+    instance: String,
+    old_size: u64,
+    leaves: Vec<String>,
+}
+
+/// Whose unfinished append may be finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// At the start anybody's: it was decided, and its maker is gone.
+    Anyones,
+    /// While running our own; another's means a second agent.
+    Ours,
+}
+
+/// The log as this agent published it last.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) edge: Edge,
+    /// The published checkpoint's bytes.
+    pub(super) checkpoint: Option<Vec<u8>>,
+    /// Leaves that are in the log while their entries are still in the spool.
+    pub(super) unsettled: BTreeSet<Digest>,
+    /// Why this agent appends no more.
+    pub(super) stopped: Option<String>,
+}
+
+impl Log {
+    pub(super) fn known(&self) -> Option<Known> {
+        self.checkpoint.as_ref().map(|_| Known { size: self.edge.size(), root: self.edge.root() })
+    }
+
+    /// Appends a batch, or finishes what an earlier try decided for this place of the log; `true` where it was the batch.
+    ///
+    /// # Cancel safety
+    /// What is decided is found again by the next call.
+    pub(super) async fn append(&mut self, core: &Core, batch: &[Uploaded]) -> Result<bool, PipelineError> {
+        if self.finish(core, Whose::Ours).await? {
+            return Ok(false);
+        }
+        let leaves: Vec<_> = batch.iter().map(|uploaded| uploaded.entry.payload.clone()).collect();
+        let decision = Decision {
+            format: FORMAT.to_owned(),
+            instance: core.instance.clone(),
+            old_size: self.edge.size(),
+            leaves: leaves.iter().map(|leaf| STANDARD.encode(leaf)).collect(),
+        };
+        let name = layout::append(self.edge.size());
+        let bytes = serde_json::to_vec(&decision).expect("strings and numbers are always JSON");
+        match core.archive.create(&name, Body::Bytes(bytes)).await {
+            Ok(Created::New | Created::Same) => self.complete(core, leaves).await.map(|()| true),
+            // Between our look and our writing somebody else decided.
+            Err(ArchiveError::OtherBytes { .. }) => self.finish(core, Whose::Ours).await.map(|_| false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Finishes the append that has been decided at the log's end, if there is one.
+    pub(super) async fn finish(&mut self, core: &Core, whose: Whose) -> Result<bool, PipelineError> {
+        let name = layout::append(self.edge.size());
+        let Some(bytes) = core.archive.read(&name, MAX_APPEND).await? else { return Ok(false) };
+        let damaged =
+            |detail: String| PipelineError::Damaged { place: core.archive.place(), name: name.clone(), detail };
+        let decision: Decision = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        if decision.format != FORMAT || decision.old_size != self.edge.size() || decision.leaves.is_empty() {
+            return Err(damaged(format!("it does not decide an append to {} leaves", self.edge.size())));
+        }
+        if whose == Whose::Ours && decision.instance != core.instance {
+            let detail = format!("it decided {name}, as instance {}", decision.instance);
+            return Err(self.second_agent(core, detail));
+        }
+        let leaves: Vec<_> = decision
+            .leaves
+            .iter()
+            .map(|leaf| STANDARD.decode(leaf))
+            .collect::<Result<_, _>>()
+            .map_err(|e| damaged(e.to_string()))?;
+        // Whoever can write to the store could have put this here: only what the receipts key sealed enters the log.
+        for leaf in &leaves {
+            check_sealed(core, leaf)
+                .await?
+                .map_err(|why| damaged(format!("a leaf of it is not sealed by us: {why}")))?;
+        }
+        tracing::info!(size = decision.old_size, leaves = leaves.len(), "finishing an append that was decided");
+        self.complete(core, leaves).await?;
+        Ok(true)
+    }
+
+    async fn complete(&mut self, core: &Core, leaves: Vec<Vec<u8>>) -> Result<(), PipelineError> {
+        let old = self.edge.size();
+        let (edge, objects) = super::blocking({
+            let (mut edge, leaves) = (self.edge.clone(), leaves.clone());
+            move || {
+                let mut objects = Vec::new();
+                edge.append(&leaves, &mut |name, bytes| objects.push((name, bytes))).map(|()| (edge, objects))
+            }
+        })
+        .await?;
+        for (name, bytes) in objects {
+            core.archive.create(&name, Body::Bytes(bytes)).await?;
+        }
+        let key = &core.keys.checkpoints;
+        core.keys
+            .set
+            .key(&key.public().fingerprint(), Use::Checkpoints, core.clock.now())
+            .map_err(|source| PipelineError::Key { entry: layout::CHECKPOINT.to_owned(), source })?;
+        let checkpoint = Checkpoint { origin: core.origin.clone(), size: edge.size(), root: edge.root() };
+        let bytes = checkpoint.sign(&**key)?;
+        match core.archive.replace_checkpoint(self.checkpoint.as_deref(), &bytes).await {
+            Err(e @ ArchiveError::CheckpointMoved { .. }) => return Err(self.second_agent(core, e.to_string())),
+            other => other?,
+        }
+        self.edge = edge;
+        self.checkpoint = Some(bytes);
+        self.unsettled.extend(leaves.iter().map(|leaf| Statement::leaf_digest(leaf)));
+        self.cache(core).await;
+        self.tidy(core, old).await;
+        Ok(())
+    }
+
+    fn second_agent(&mut self, core: &Core, detail: String) -> PipelineError {
+        let error = PipelineError::SecondAgent { place: core.archive.place(), detail };
+        self.stopped = Some(error.to_string());
+        error
+    }
+
+    /// Keeps the edge for the next start. It may fail: then the next start reads the archive's tiles.
+    pub(super) async fn cache(&self, core: &Core) {
+        let cached = Cached { format: CACHE.to_owned(), origin: core.origin.clone(), edge: self.edge.clone() };
+        let (disk, path) = (core.disk.clone(), cache_path(core));
+        let written = super::blocking(move || {
+            let bytes = serde_json::to_vec(&cached)?;
+            disk.make_private_dirs(path.parent().unwrap_or(&path))?;
+            disk.replace(&path, &bytes)
+        });
+        if let Err(e) = written.await {
+            tracing::warn!(error = %e, "the log's edge could not be cached; the next start reads it from the archive");
+        }
+    }
+
+    /// Removes covered decisions and the partial tiles of what is full by now. What cannot be removed now is removed at a later start.
+    pub(super) async fn tidy(&self, core: &Core, old: u64) {
+        if let Err(e) = self.try_tidy(core, old).await {
+            tracing::warn!(error = %e, "superseded objects could not be removed; a later start tries again");
+        }
+    }
+
+    async fn try_tidy(&self, core: &Core, old: u64) -> Result<(), ArchiveError> {
+        let size = self.edge.size();
+        for name in core.archive.list("append/").await? {
+            if name.strip_prefix("append/").and_then(|n| n.parse().ok()).is_some_and(|at: u64| at < size) {
+                core.archive.remove(&name).await?;
+            }
+        }
+        let (mut before, mut after, mut level) = (old, size, 0);
+        while after >= TILE_WIDTH {
+            // Of the tiles that became full, only the first can have been a partial one that was published.
+            let index = before / TILE_WIDTH;
+            if index < after / TILE_WIDTH {
+                let full = [signing::log::tile_name(level, index, TILE_WIDTH)];
+                let entries = (level == 0).then(|| signing::log::entry_bundle_name(index, TILE_WIDTH));
+                for full in full.into_iter().chain(entries) {
+                    for partial in core.archive.list(&format!("{full}.p/")).await? {
+                        core.archive.remove(&partial).await?;
+                    }
+                }
+            }
+            (before, after, level) = (before / TILE_WIDTH, after / TILE_WIDTH, level + 1);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a leaf is one that our receipts key sealed for this origin; the inner error says why not.
+async fn check_sealed(core: &Core, leaf: &[u8]) -> Result<Result<(), String>, PipelineError> {
+    let statement = match Statement::from_bytes(leaf) {
+        Ok(statement) => statement,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    let name = layout::seal(statement.entry.sealed_at, Statement::leaf_digest(leaf));
+    let Some(bytes) = core.archive.read(&name, MAX_SEAL).await? else { return Ok(Err(format!("{name} is not there"))) };
+    Ok(open_seal(core, &bytes).and_then(|(_, payload)| match payload == leaf {
+        true => Ok(()),
+        false => Err(format!("{name} seals something else")),
+    }))
+}
+
+/// Opens a seal that a valid receipts key of ours made for this origin; the error says why it is none.
+pub(super) fn open_seal(core: &Core, bytes: &[u8]) -> Result<(Statement, Vec<u8>), String> {
+    let seal = Seal::from_bytes(bytes).map_err(|e| e.to_string())?;
+    let statement = Statement::from_bytes(&seal.payload).map_err(|e| e.to_string())?;
+    let said = &statement.entry;
+    if said.origin != core.origin {
+        return Err(format!("it is for the origin {:?}", said.origin));
+    }
+    if said.key_id != seal.key_id {
+        return Err("its statement names another key".to_owned());
+    }
+    let key = core.keys.set.key(&said.key_id, Use::Receipts, said.sealed_at).map_err(|e| e.to_string())?;
+    seal.verify(&key).map_err(|e| e.to_string())?;
+    Ok((statement, seal.payload))
+}
+
+const CACHE: &str = "evidenced-edge/1";
+
+/// `state_dir/cache/edge.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cached {
+    format: String,
+    origin: String,
+    edge: Edge,
+}
+
+fn cache_path(core: &Core) -> PathBuf {
+    core.state_dir.join("cache").join("edge.json")
+}
+
+/// The edge that an earlier run of the agent cached; `None` where there is none that can be used.
+pub(super) fn cached_edge(core: &Core) -> Option<Edge> {
+    let path = cache_path(core);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(e) => {
+            tracing::warn!(path = %path.display(), error = %e, "cannot read the cached edge; reading the archive's tiles");
+            return None;
+        }
+    };
+    match serde_json::from_slice::<Cached>(&bytes) {
+        Ok(cached) if cached.format == CACHE && cached.origin == core.origin => Some(cached.edge),
+        Ok(_) => None,
+        Err(e) => {
+            tracing::warn!(path = %path.display(), error = %e, "the cached edge is damaged; reading the archive's tiles");
+            None
+        }
+    }
+}

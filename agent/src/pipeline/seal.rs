@@ -1,0 +1,60 @@
+//! spool → seal: the signature, kept in the spool. Without the key, or with a key service away, the entry waits here; nothing else does.
+
+use std::fs;
+
+use signing::{
+    keys::Use,
+    seal::{Seal, pae, seal},
+    statement::PAYLOAD_TYPE,
+};
+
+use super::{
+    Core, PipelineError,
+    spool::{SEAL, Spool, Spooled},
+};
+use crate::durable::Created;
+
+/// An entry with its seal, whose bytes are frozen.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) entry: Spooled,
+    pub(super) seal: Vec<u8>,
+}
+
+/// Signs an entry, unless it has been sealed before. The same entry always gives the same seal.
+pub(super) fn seal_entry(core: &Core, spool: &Spool, entry: Spooled) -> Result<Sealed, PipelineError> {
+    let said = &entry.statement.entry;
+    let key = core
+        .keys
+        .set
+        .key(&said.key_id, Use::Receipts, said.sealed_at)
+        .map_err(|source| PipelineError::Key { entry: entry.dir.display().to_string(), source })?;
+    let path = entry.dir.join(SEAL);
+    if path.try_exists().map_err(spool.failed("look into an entry of"))? {
+        let bytes = fs::read(&path).map_err(spool.failed("read a seal of"))?;
+        let damaged = |source: Box<dyn std::error::Error + Send + Sync>| PipelineError::Entry {
+            entry: path.display().to_string(),
+            source,
+        };
+        let found = Seal::from_bytes(&bytes).map_err(|e| damaged(Box::new(e)))?;
+        if found.payload != entry.payload {
+            return Err(damaged("it seals another payload than the entry's".into()));
+        }
+        found.verify(&key).map_err(|e| damaged(Box::new(e)))?;
+        // A dead process may have written it without living to sync it.
+        spool.disk.create_new(&path, &bytes).map_err(spool.failed("sync a seal of"))?;
+        return Ok(Sealed { entry, seal: bytes });
+    }
+    if said.key_id != core.keys.receipts.public().fingerprint() {
+        return Err(PipelineError::KeyGone { entry: entry.dir.display().to_string(), key_id: said.key_id.clone() });
+    }
+    let signature = core.keys.receipts.sign(&pae(PAYLOAD_TYPE, &entry.payload))?;
+    let bytes = seal(&entry.payload, &said.key_id, &signature);
+    match spool.disk.create_new(&path, &bytes).map_err(spool.failed("write a seal into"))? {
+        Created::New | Created::Same => Ok(Sealed { entry, seal: bytes }),
+        Created::Other => {
+            let source = "another seal appeared beside ours: a second process uses this state_dir".into();
+            Err(PipelineError::Entry { entry: path.display().to_string(), source })
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The spool: what is durable and not yet in the log. An entry is a directory `spool/<sequence>/`, published whole by one rename and
+//! removed only once its leaf is in the log; nothing in it is ever rebuilt. The spool is trusted for durability only.
+//!
+//! ```text
+//! spool/00000001000000000000/payload.json         the statement's bytes: signed and logged as they are
+//!                            bundle.zip           a run's bundle, or
+//!                            document.json        a document; neither for `missed`, nor for what the archive holds already
+//!                            seal.sigstore.json   once it is sealed
+//! quarantine/<sequence>-<leaf>/                   the same, and reason.txt
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use signing::{digest::Digest, statement::Statement};
+
+use super::PipelineError;
+use crate::durable::{Disk, TEMPORARY};
+
+/// The statement's bytes.
+pub(super) const PAYLOAD: &str = "payload.json";
+/// A run's bundle.
+pub(super) const BUNDLE: &str = "bundle.zip";
+/// A document's bytes.
+pub(super) const DOCUMENT: &str = "document.json";
+/// The seal.
+pub(super) const SEAL: &str = "seal.sigstore.json";
+
+/// The first sequence number of an empty spool. There is room below it: what is adopted comes before what is spooled.
+const FIRST: u64 = 1_000_000_000_000;
+
+/// The directory.
+#[derive(Debug)]
+pub(super) struct Spool {
+    dir: PathBuf,
+    quarantine: PathBuf,
+    pub(super) disk: Disk,
+    /// An entry took its name, but syncing the directory failed.
+    unsynced: AtomicBool,
+}
+
+/// A spooled entry: the pipeline's first value.
+#[derive(Debug, Clone)]
+pub(super) struct Spooled {
+    pub(super) dir: PathBuf,
+    pub(super) payload: Vec<u8>,
+    pub(super) statement: Statement,
+    pub(super) leaf: Digest,
+}
+
+impl Spooled {
+    /// The bundle or document that is to be uploaded; `None` where there is none, or where the archive holds it already.
+    pub(super) fn object(&self) -> io::Result<Option<PathBuf>> {
+        for name in [BUNDLE, DOCUMENT] {
+            let path = self.dir.join(name);
+            if path.try_exists()? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Spool {
+    /// Opens `state_dir/spool`, makes it where it is missing, and sweeps what was never published.
+    pub(super) fn open(state_dir: &Path, disk: Disk) -> Result<Self, PipelineError> {
+        let spool = Self {
+            dir: state_dir.join("spool"),
+            quarantine: state_dir.join("quarantine"),
+            disk,
+            unsynced: AtomicBool::new(true),
+        };
+        spool.disk.make_private_dirs(&spool.dir).map_err(spool.failed("make"))?;
+        spool.disk.sweep(&spool.dir).map_err(spool.failed("sweep"))?;
+        spool.settle_names()?;
+        Ok(spool)
+    }
+
+    /// A new temporary directory, to be filled and given to [`Spool::publish`].
+    pub(super) fn stage(&self) -> Result<PathBuf, PipelineError> {
+        self.disk.stage_dir(&self.dir).map_err(self.failed("make an entry in"))
+    }
+
+    /// The sequence numbers of all entries, ascending.
+    pub(super) fn pending(&self) -> Result<Vec<u64>, PipelineError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(self.failed("list"))? {
+            let name = entry.map_err(self.failed("list"))?.file_name();
+            let name = name.to_string_lossy();
+            match name.parse() {
+                Ok(sequence) if name.len() == 20 => found.push(sequence),
+                _ if name.starts_with(TEMPORARY) => {}
+                _ => tracing::warn!(spool = %self.dir.display(), name = %name, "not an entry of the spool; left alone"),
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The number for an entry after all others.
+    pub(super) fn next(&self) -> Result<u64, PipelineError> {
+        Ok(self.pending()?.last().map_or(FIRST, |last| last + 1).max(FIRST))
+    }
+
+    /// The number for an entry before all others.
+    pub(super) fn before(&self) -> Result<u64, PipelineError> {
+        Ok(self.pending()?.first().map_or(FIRST, |first| first - 1))
+    }
+
+    /// Gives a staged directory its number.
+    ///
+    /// MUST be durable when it returns. After a failure the entry may be there all the same, whole; [`Spool::has`] tells.
+    pub(super) fn publish(&self, staged: &Path, sequence: u64) -> Result<(), PipelineError> {
+        let published = self.disk.publish_dir(staged, &self.dir(sequence));
+        if published.is_err() {
+            self.unsynced.store(true, Ordering::SeqCst);
+        }
+        published.map_err(self.failed("publish an entry in"))
+    }
+
+    /// Whether an entry is under its name.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.dir(sequence).is_dir()
+    }
+
+    /// Makes sure that whatever has its name keeps it.
+    pub(super) fn settle_names(&self) -> Result<(), PipelineError> {
+        if self.unsynced.load(Ordering::SeqCst) {
+            self.disk.sync_dir(&self.dir).map_err(self.failed("sync"))?;
+            self.unsynced.store(false, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Reads an entry.
+    pub(super) fn load(&self, sequence: u64) -> Result<Spooled, PipelineError> {
+        let dir = self.dir(sequence);
+        let payload = fs::read(dir.join(PAYLOAD)).map_err(self.failed("read an entry of"))?;
+        let leaf = Statement::leaf_digest(&payload);
+        let statement = Statement::from_bytes(&payload)
+            .map_err(|source| PipelineError::Entry { entry: dir.display().to_string(), source: Box::new(source) })?;
+        Ok(Spooled { dir, payload, statement, leaf })
+    }
+
+    /// Removes an entry whose leaf is in the log: the only delete of evidence from the spool.
+    pub(super) fn settle(&self, entry: &Spooled) -> Result<(), PipelineError> {
+        self.disk.remove_dir_all(&entry.dir).map_err(self.failed("remove a logged entry of"))
+    }
+
+    /// Moves an entry, or a staged one, out of the way of all others, where a person finds it and nothing removes it.
+    pub(super) fn quarantine(&self, dir: &Path, leaf: Digest, reason: &str) -> Result<PathBuf, PipelineError> {
+        let failed = |source| PipelineError::Disk { action: "quarantine into", path: self.quarantine.clone(), source };
+        self.disk.make_private_dirs(&self.quarantine).map_err(failed)?;
+        self.disk.create_new(&dir.join("reason.txt"), format!("{reason}\n").as_bytes()).map_err(failed)?;
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            fs::File::open(entry.map_err(failed)?.path()).and_then(|f| f.sync_all()).map_err(failed)?;
+        }
+        let leaf = leaf.to_string();
+        for number in 1.. {
+            let to = self.quarantine.join(format!("{}-{number}", &leaf[..16]));
+            match self.disk.move_dir(dir, &to) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(failed(e)),
+                Ok(()) => {
+                    tracing::error!(quarantine = %to.display(), "ALARM: quarantined, not logged: {reason}");
+                    return Ok(to);
+                }
+            }
+        }
+        unreachable!("some number is free")
+    }
+
+    pub(super) fn dir(&self, sequence: u64) -> PathBuf {
+        self.dir.join(format!("{sequence:020}"))
+    }
+
+    pub(super) fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> PipelineError {
+        let path = self.dir.clone();
+        move |source| PipelineError::Disk { action, path: path.clone(), source }
+    }
+}
