@@ -1,0 +1,120 @@
+//! Which key may have signed which entry: the revisions of the owner's keys, by their place in the log.
+
+use super::findings::{Code, Findings};
+use crate::{
+    keys::{KeySet, PublicKey, Use},
+    time::{Utc, rfc3339},
+};
+
+/// The revisions that the log holds, and one from outside if it was given.
+#[derive(Default)]
+pub(crate) struct Keyring {
+    logged: Vec<(u64, KeySet)>,
+    outside: Option<KeySet>,
+}
+
+/// Why a key is refused for an entry.
+pub(crate) struct Refusal {
+    pub code: Code,
+    pub says: String,
+}
+
+impl Keyring {
+    pub fn with_outside(outside: Option<KeySet>) -> Self {
+        Self { logged: Vec::new(), outside }
+    }
+
+    /// Adds a revision that entry `index` logs.
+    pub fn add(&mut self, index: u64, object: &str, set: KeySet, findings: &Findings) {
+        if let Some((before, last)) = self.logged.last()
+            && set.revision <= last.revision
+        {
+            findings.add(
+                Code::KeysRevision,
+                object,
+                Some(index),
+                format!("it is revision {}; entry {before} logged revision {} already", set.revision, last.revision),
+            );
+            return;
+        }
+        self.logged.push((index, set));
+    }
+
+    /// Whether there is no revision at all.
+    pub fn is_empty(&self) -> bool {
+        self.outside.is_none() && self.logged.is_empty()
+    }
+
+    /// The revision that holds now.
+    pub fn newest(&self) -> Option<&KeySet> {
+        let logged = self.logged.last().map(|(_, set)| set);
+        [logged, self.outside.as_ref()].into_iter().flatten().max_by_key(|set| set.revision)
+    }
+
+    /// The key that entry `index` says it is sealed by at `at`, if it was entitled to.
+    ///
+    /// A key must have been logged before its first use: in an earlier entry, in this entry itself (the revision that brings it may be
+    /// sealed by it), or in the first revision of all. What holds for it is what the newest revision says.
+    pub fn receipts_key(&self, index: u64, key_id: &str, at: Utc) -> Result<PublicKey, Refusal> {
+        let refuse = |code, says: String| Err(Refusal { code, says });
+        let has = |set: &KeySet| set.keys.iter().any(|k| k.key_id == key_id);
+        let first = self.logged.first().map(|(i, _)| *i);
+        let known = self.logged.iter().find(|(_, set)| has(set));
+        match known {
+            Some((logged, _)) if *logged > index && Some(*logged) != first => {
+                return refuse(
+                    Code::SealKey,
+                    format!("its key {key_id} is made known by entry {logged} only, which is later"),
+                );
+            }
+            None if self.outside.as_ref().is_none_or(|set| !has(set)) => {
+                return refuse(
+                    Code::SealKey,
+                    format!("its key {key_id} is in no keys document under the trusted root"),
+                );
+            }
+            _ => {}
+        }
+        for (logged, set) in self.logged.iter().filter(|(logged, _)| *logged < index) {
+            let next = set.keys.iter().find(|k| k.key_id == key_id).and_then(|k| k.superseded_by.as_ref());
+            if let Some(next) = next {
+                return refuse(
+                    Code::SealKey,
+                    format!("its key {key_id} was superseded by {next} in the keys that entry {logged} logs"),
+                );
+            }
+        }
+        self.current(key_id, Use::Receipts, at)
+    }
+
+    /// The key as the newest revision has it, for this use at this time.
+    pub fn current(&self, key_id: &str, use_: Use, at: Utc) -> Result<PublicKey, Refusal> {
+        let Some(newest) = self.newest() else {
+            return Err(Refusal { code: Code::KeysNone, says: "no keys are known".to_owned() });
+        };
+        // Until trusted time is read, nothing shows that a signature is older than the key's compromise.
+        let since = newest.keys.iter().find(|k| k.key_id == key_id).and_then(|k| k.compromised_since);
+        if let Some(since) = since {
+            let says = format!("the key {key_id} is compromised since {}", rfc3339(since));
+            return Err(Refusal { code: Code::KeyCompromised, says });
+        }
+        newest.key(key_id, use_, at).map_err(|refusal| Refusal { code: Code::SealKey, says: refusal.to_string() })
+    }
+
+    /// Every key that any revision names for checkpoints, the newest revision first.
+    pub fn checkpoint_keys(&self) -> Vec<PublicKey> {
+        let mut keys: Vec<PublicKey> = Vec::new();
+        let sets = self.outside.iter().chain(self.logged.iter().rev().map(|(_, set)| set));
+        for key in sets.flat_map(|set| &set.keys).filter(|k| k.use_ == Use::Checkpoints) {
+            if !keys.contains(&key.spki) {
+                keys.push(key.spki);
+            }
+        }
+        keys
+    }
+
+    /// From when on a key is valid.
+    pub fn valid_from(&self, key_id: &str) -> Option<Utc> {
+        self.newest()?.keys.iter().find(|k| k.key_id == key_id).map(|k| k.valid.from)
+    }
+}

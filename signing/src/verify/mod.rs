@@ -1,0 +1,383 @@
+//! Verification of an archive: offline, from bytes and one root fingerprint, without a clock, a network or a runtime.
+//!
+//! The checkpoint is read first and fixed; everything else is judged against it. Nothing that is unreadable is passed over: it is an
+//! error, never an absence. What is wrong is a finding, what is not proved a limit, and the verdict tells both. It never says who did
+//! it, and nothing about the controls.
+
+mod deep;
+mod findings;
+mod keyring;
+mod names;
+mod objects;
+mod order;
+mod report;
+mod source;
+mod strays;
+mod tree;
+mod walk;
+
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed};
+
+pub use deep::{Derived, Rederive};
+pub use findings::{CannotVerify, Code, Finding, Limit, MAX_FINDINGS};
+pub use report::{FORMAT, Head, Numbers, Section, Verdict, bytes, span};
+pub use strays::{Counted, Pending};
+
+use crate::{
+    keys::{KeySet, Use},
+    layout::{self, CHECKPOINT},
+    log::{Checkpoint, LogError, MAX_CHECKPOINT},
+    store::Reader,
+    time::Utc,
+};
+use findings::Findings;
+use order::{Order, with_source};
+use source::{Fetched, fetch};
+
+/// What to verify against, and how.
+pub struct Options<'a> {
+    /// The owner's root key by fingerprint, from outside the archive.
+    pub trust: String,
+    /// The log that it must be; `None` takes what the checkpoint says, which the keys must then confirm.
+    pub origin: Option<String>,
+    /// The name of the directory that holds the origin, where it was found by its name.
+    pub directory: Option<String>,
+    /// Up to when slots and retention are judged; `None`: the sealing of the newest entry.
+    pub as_of: Option<Utc>,
+    /// Opens each bundle and derives its records again.
+    pub deep: Option<&'a dyn Rederive>,
+    /// How many threads; `None`: one for each core.
+    pub threads: Option<usize>,
+    /// A newer `keys.json` from outside the archive.
+    pub keys: Option<Vec<u8>>,
+    /// Whether the store holds objects in place against its operator.
+    pub object_lock: bool,
+}
+
+impl Options<'_> {
+    /// Verification under a root key, with the defaults.
+    pub fn trusting(trust: impl Into<String>) -> Self {
+        Self {
+            trust: trust.into(),
+            origin: None,
+            directory: None,
+            as_of: None,
+            deep: None,
+            threads: None,
+            keys: None,
+            object_lock: false,
+        }
+    }
+}
+
+/// How far verification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Entries, or objects.
+    pub done: u64,
+    /// Of how many; 0 where that is not known.
+    pub total: u64,
+}
+
+/// What verification does, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the log.
+    Log,
+    /// Checking seals, bundles and documents.
+    Objects,
+    /// Looking for what the log does not explain.
+    Listing,
+}
+
+/// Verifies an archive.
+///
+/// # Errors
+/// [`CannotVerify`] for what leaves the question open: an object that cannot be read, no checkpoint, keys that are not under the trusted
+/// root, entries of a kind that this program does not know. Never for what is wrong: that is a finding of the verdict.
+pub fn verify(
+    reader: &dyn Reader,
+    options: &Options<'_>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Verdict, CannotVerify> {
+    let threads = options.threads.unwrap_or(0);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| CannotVerify::new("this program", format!("its threads cannot be started: {e}")))?;
+    pool.install(|| run(reader, options, progress))
+}
+
+fn run(
+    reader: &dyn Reader,
+    options: &Options<'_>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Verdict, CannotVerify> {
+    let findings = Findings::default();
+    let seen = match fetch(reader, CHECKPOINT, MAX_CHECKPOINT)? {
+        Fetched::Bytes(bytes) => bytes,
+        Fetched::Absent => {
+            let reason =
+                "it is not there: without it nothing says what the log holds. Is this an archive's origin directory?";
+            return Err(CannotVerify::new(CHECKPOINT, reason));
+        }
+        Fetched::TooLong => {
+            findings.add(Code::CheckpointMalformed, CHECKPOINT, None, "it is longer than a checkpoint can be");
+            return Ok(headless(findings, options));
+        }
+    };
+    let checkpoint = match Checkpoint::parse_unverified(&seen) {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => {
+            findings.add(Code::CheckpointMalformed, CHECKPOINT, None, with_source(&error));
+            return Ok(headless(findings, options));
+        }
+    };
+    origin(&checkpoint, options, &findings)?;
+    let outside = match &options.keys {
+        None => None,
+        Some(bytes) => {
+            let set = KeySet::open(bytes, &options.trust)
+                .map_err(|e| CannotVerify::new("the keys file that was given", with_source(&e)))?;
+            if set.origin != checkpoint.origin {
+                let reason = format!("it is for the log {:?}, not {:?}", set.origin, checkpoint.origin);
+                return Err(CannotVerify::new("the keys file that was given", reason));
+            }
+            Some(set)
+        }
+    };
+
+    let order = Order::new(reader, &findings, (&checkpoint.origin, checkpoint.size), &options.trust, outside);
+    let mut walked = walk::walk(reader, &findings, &checkpoint, order, progress)?;
+    if walked.root_agrees == Some(true)
+        && let Some((index, kind)) = &walked.order.unknown
+    {
+        let reason = format!("its kind {kind:?} is not known to this version; verify with a newer one");
+        return Err(CannotVerify::new(format!("entry {index}"), reason));
+    }
+    if let Some((index, kind)) = walked.order.unknown.take() {
+        let says = format!("its kind {kind:?} is not known");
+        findings.add(Code::LeafMalformed, format!("entry {index}"), Some(index), says);
+    }
+    if walked.order.keyring.is_empty() {
+        no_keys(&walked.order, &findings)?;
+    }
+    let signed_by = signature(&seen, &checkpoint, &walked.order, &findings);
+
+    let as_of = options.as_of.or(walked.order.newest_entry).unwrap_or_default();
+    let objects = objects::Objects {
+        reader,
+        findings: &findings,
+        order: &walked.order,
+        as_of,
+        deep: options.deep.map(deep::Deep::new),
+        counted: objects::Counted::default(),
+    };
+    objects::check(&objects, &walked, progress)?;
+    let (opened, rederived, deep_limits) = objects.deep.as_ref().map(deep::Deep::counts).unwrap_or_default();
+    let counted = objects.counted;
+    let strays = strays::search(reader, &findings, &walked.order, &mut walked.roots, (&checkpoint, &seen), progress)?;
+
+    let coverage = walked.order.coverage.finish(as_of);
+    for found in walked.order.coverage.take_findings() {
+        let code = Code::named(found.code).unwrap_or(Code::SlotPlan);
+        let object = match (&found.job, found.slot) {
+            (Some(job), Some(slot)) => format!("{job} {}", crate::time::rfc3339(slot)),
+            (Some(job), None) => job.to_string(),
+            (None, _) => format!("entry {}", found.index),
+        };
+        findings.add(code, object, Some(found.index), found.sentence);
+    }
+
+    let told = walked.order.told.clone();
+    let numbers = Numbers {
+        entries: checkpoint.size,
+        receipts: told.receipts,
+        missed: told.missed,
+        plans: told.plans,
+        keys: told.keys,
+        other_documents: told.other_documents,
+        malformed: told.malformed,
+        seals: counted.seals.load(Relaxed),
+        bundles: counted.bundles.load(Relaxed),
+        bundle_bytes: counted.bundle_bytes.load(Relaxed),
+        expired: counted.expired.load(Relaxed),
+        objects: strays.objects,
+        opened,
+        rederived,
+    };
+    let mut limits = limits(options, &numbers);
+    limits.extend(deep_limits);
+    let newest = walked.order.newest_entry;
+    let head = Head {
+        size: checkpoint.size,
+        root: Some(checkpoint.root),
+        root_agrees: walked.root_agrees,
+        key_valid_from: signed_by.as_deref().and_then(|key| walked.order.keyring.valid_from(key)),
+        signed_by,
+    };
+    drop(walked);
+    let (findings, findings_by_code, findings_total) = findings.finish();
+    let sections = report::sections(&report::Facts {
+        head: &head,
+        origin: &checkpoint.origin,
+        numbers: &numbers,
+        findings: &findings_by_code,
+        coverage: &coverage,
+        given: options.as_of.is_some(),
+        newest,
+        pending: strays.pending.total,
+        pending_sealed: strays.sealed,
+        leftovers: strays.leftovers.total,
+        deep: options.deep.is_some(),
+    });
+    Ok(Verdict {
+        format: FORMAT,
+        intact: findings_total == 0,
+        statement: report::statement(findings_total, limits.len()),
+        origin: checkpoint.origin,
+        trust: options.trust.clone(),
+        as_of: Some(as_of),
+        as_of_from: if options.as_of.is_some() { "given" } else { "newest_entry" },
+        newest_entry_at: newest,
+        checkpoint: head,
+        sections,
+        findings,
+        findings_by_code,
+        findings_total,
+        limits,
+        pending: strays.pending,
+        pending_sealed: strays.sealed,
+        leftovers: strays.leftovers,
+        numbers,
+        coverage: Some(coverage),
+    })
+}
+
+/// The log's name by the caller, the directory and the checkpoint.
+fn origin(checkpoint: &Checkpoint, options: &Options<'_>, findings: &Findings) -> Result<(), CannotVerify> {
+    if let Some(wanted) = options.origin.as_ref().filter(|wanted| **wanted != checkpoint.origin) {
+        let reason = format!("it is of the log {:?}, but {wanted:?} was asked for", checkpoint.origin);
+        return Err(CannotVerify::new(CHECKPOINT, reason));
+    }
+    let own = layout::origin_directory(&checkpoint.origin);
+    if let Some(directory) = options.directory.as_ref().filter(|directory| **directory != own) {
+        let says = format!("it is of the log {:?}, whose directory is {own:?}, not {directory:?}", checkpoint.origin);
+        findings.add(Code::Origin, CHECKPOINT, None, says);
+    }
+    Ok(())
+}
+
+/// No keys under the trusted root: another owner's archive, or keys that were altered.
+fn no_keys(order: &Order<'_>, findings: &Findings) -> Result<(), CannotVerify> {
+    if let Some((name, error)) = &order.other_root {
+        return Err(CannotVerify::new(name, with_source(error)));
+    }
+    if !findings.any() {
+        let reason = "it logs no keys document under the trusted root; give one with --keys, or check the fingerprint";
+        return Err(CannotVerify::new("the log", reason));
+    }
+    let says = "no keys document of the log can be used (see the other findings), so that no signature was checked";
+    findings.add(Code::KeysNone, CHECKPOINT, None, says);
+    Ok(())
+}
+
+/// The key that signed the checkpoint, if one did that may.
+fn signature(bytes: &[u8], checkpoint: &Checkpoint, order: &Order<'_>, findings: &Findings) -> Option<String> {
+    let finding = |code, says: String| findings.add(code, CHECKPOINT, None, says);
+    if order.keyring.is_empty() {
+        return None;
+    }
+    if let Some(set) = order.keyring.newest().filter(|set| set.origin != checkpoint.origin) {
+        finding(
+            Code::Origin,
+            format!("it is of the log {:?}; the owner's keys are for {:?}", checkpoint.origin, set.origin),
+        );
+    }
+    let keys = order.keyring.checkpoint_keys();
+    let by = match Checkpoint::open(bytes, &checkpoint.origin, &keys) {
+        Ok((_, by)) => by,
+        Err(error @ LogError::NoKnownSignature(_)) => {
+            let known: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let says = format!("{}; the owner's keys for checkpoints are: {}", with_source(&error), known.join(", "));
+            finding(Code::CheckpointSignature, says);
+            return None;
+        }
+        Err(error) => {
+            finding(Code::CheckpointSignature, with_source(&error));
+            return None;
+        }
+    };
+    // It was signed after the newest entry under it.
+    let at = order.newest_entry.unwrap_or_default();
+    if let Err(refusal) = order.keyring.current(&by, Use::Checkpoints, at) {
+        finding(refusal.code, refusal.says);
+        return None;
+    }
+    let lines = bytes.split(|b| *b == b'\n').filter(|line| line.starts_with("\u{2014} ".as_bytes())).count();
+    if lines > keys.len().max(1) || lines > 1 && keys.len() == 1 {
+        finding(
+            Code::CheckpointSignature,
+            format!("it carries {lines} signatures, of which not all are by known keys"),
+        );
+    }
+    Some(by)
+}
+
+/// What this verdict does not prove.
+fn limits(options: &Options<'_>, numbers: &Numbers) -> Vec<Limit> {
+    let mut limits = vec![
+        Limit {
+            code: "TIME-UNTRUSTED",
+            says: "no trusted timestamp: times rest on the agent's clock alone, and the order of the log".to_owned(),
+        },
+        Limit {
+            code: "TAIL-UNPINNED",
+            says: "no checkpoint from elsewhere was compared: newer entries could have been taken away".to_owned(),
+        },
+    ];
+    if !options.object_lock {
+        let says = "the store does not hold objects in place: what is gone was not hindered from going".to_owned();
+        limits.push(Limit { code: "NO-OBJECT-LOCK", says });
+    }
+    if numbers.other_documents > 0 {
+        let says =
+            format!("{} documents are of kinds whose contents this version does not read", numbers.other_documents);
+        limits.push(Limit { code: "DOCUMENT-KIND", says });
+    }
+    limits
+}
+
+/// The verdict on an archive whose checkpoint cannot be read.
+fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
+    let (findings, findings_by_code, findings_total) = findings.finish();
+    let says = "the checkpoint cannot be read, so that nothing else could be checked".to_owned();
+    Verdict {
+        format: FORMAT,
+        intact: false,
+        statement: report::statement(findings_total, 0),
+        origin: options.origin.clone().or_else(|| options.directory.clone()).unwrap_or_default(),
+        trust: options.trust.clone(),
+        as_of: options.as_of,
+        as_of_from: "given",
+        newest_entry_at: None,
+        checkpoint: Head { size: 0, root: None, root_agrees: None, signed_by: None, key_valid_from: None },
+        sections: vec![Section { name: "origin", says }],
+        findings,
+        findings_by_code,
+        findings_total,
+        limits: limits(options, &Numbers::default()),
+        pending: Counted::default(),
+        pending_sealed: 0,
+        leftovers: Counted::default(),
+        numbers: Numbers::default(),
+        coverage: None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked left whole values behind: each is written in one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

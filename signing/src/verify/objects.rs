@@ -1,0 +1,209 @@
+//! What each leaf stands on: its seal, and the bundle or document that it names. On all cores, one object at a time on each.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use chrono::TimeDelta;
+use rayon::prelude::*;
+
+use super::{
+    Progress, Stage,
+    deep::Deep,
+    findings::{CannotVerify, Code, Findings},
+    keyring::Keyring,
+    order::{Order, altered, with_source},
+    source::{Fetched, digest, fetch},
+    tree::WIDTH,
+    walk::{Entries, Walked},
+};
+use crate::{
+    digest::Digest,
+    layout,
+    seal::{MAX_SEAL, Seal},
+    statement::{Body, Receipt, Statement},
+    store::Reader,
+    time::{Utc, rfc3339},
+};
+
+/// Counted while checking.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    pub seals: AtomicU64,
+    pub bundles: AtomicU64,
+    pub bundle_bytes: AtomicU64,
+    pub expired: AtomicU64,
+    pub documents: AtomicU64,
+}
+
+/// What the checks need.
+pub(crate) struct Objects<'a> {
+    pub reader: &'a dyn Reader,
+    pub findings: &'a Findings,
+    pub order: &'a Order<'a>,
+    pub as_of: Utc,
+    pub deep: Option<Deep<'a>>,
+    pub counted: Counted,
+}
+
+/// Checks the seal and the subject of every leaf that is what was logged.
+pub(crate) fn check(
+    objects: &Objects<'_>,
+    walked: &Walked<'_>,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(), CannotVerify> {
+    let size = walked.order.len();
+    let done = AtomicU64::new(0);
+    walked.bundles.par_iter().enumerate().with_max_len(1).try_for_each(|(block, seen)| {
+        let Some(seen) = seen else { return Ok(()) };
+        let first = block as u64 * WIDTH;
+        let entries = Entries::read(objects.reader, block as u64, (size - first).min(WIDTH))?;
+        // The order and the slots were computed from the first reading: this one must be of the same leaves.
+        if entries.digest() != Some(*seen) {
+            return Err(CannotVerify::new(&entries.name, "it changed while it was verified; verify again"));
+        }
+        let leaves: Vec<&[u8]> = entries.leaves().collect();
+        leaves.par_iter().enumerate().with_max_len(8).try_for_each(|(at, leaf)| {
+            let index = first + at as u64;
+            if !walked.altered.contains(&index) {
+                objects.leaf(index, leaf)?;
+            }
+            progress(Progress { stage: Stage::Objects, done: done.fetch_add(1, Relaxed) + 1, total: size });
+            Ok(())
+        })
+    })
+}
+
+impl Objects<'_> {
+    fn leaf(&self, index: u64, bytes: &[u8]) -> Result<(), CannotVerify> {
+        // What cannot be parsed has been said in log order.
+        let Ok(statement) = Statement::from_bytes(bytes) else { return Ok(()) };
+        self.seal(index, bytes, &statement)?;
+        let subject = &statement.subject[0];
+        let digest = subject.digest.sha256;
+        match &statement.body {
+            Body::Receipt(receipt) => {
+                let name = match receipt.slot {
+                    Some(slot) => layout::bundle_of_slot(slot, &receipt.job, digest),
+                    None => layout::bundle_by_hand(receipt.started_at, &receipt.job, digest),
+                };
+                // A name that is not the format's own is a finding already, and never opened.
+                if subject.name == name {
+                    self.bundle(&name, index, digest, &statement, receipt)?;
+                }
+            }
+            Body::Document(document) if !matches!(document.kind.as_str(), "keys" | "plan") => {
+                if subject.name == layout::document(&document.kind, digest) && !document.kind.contains(['/', '.']) {
+                    self.document(&subject.name, index, digest)?;
+                }
+            }
+            // Keys and plans were read in log order; a missed receipt's subject is its plan.
+            Body::Document(_) | Body::Missed(_) => {}
+        }
+        Ok(())
+    }
+
+    fn seal(&self, index: u64, leaf: &[u8], statement: &Statement) -> Result<(), CannotVerify> {
+        let entry = &statement.entry;
+        let name = layout::seal(entry.sealed_at, Statement::leaf_digest(leaf));
+        let finding = |code, says: String| self.findings.add(code, &name, Some(index), says);
+        match fetch(self.reader, &name, MAX_SEAL)? {
+            Fetched::Absent => finding(Code::SealMissing, format!("the seal of entry {index} is not there")),
+            Fetched::TooLong => finding(Code::SealMalformed, format!("it is longer than {MAX_SEAL} bytes")),
+            Fetched::Bytes(bytes) => match open_seal(&bytes, self.keyring(), index, entry.sealed_at) {
+                Err((code, says)) => finding(code, says),
+                Ok(seal) if seal.payload != leaf => {
+                    finding(Code::SealPayload, format!("what it signs is not the leaf of entry {index}"));
+                }
+                Ok(seal) if seal.key_id != entry.key_id => {
+                    finding(Code::SealKey, format!("it is by {}; entry {index} says {}", seal.key_id, entry.key_id));
+                }
+                Ok(_) => {
+                    self.counted.seals.fetch_add(1, Relaxed);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn keyring(&self) -> &Keyring {
+        &self.order.keyring
+    }
+
+    fn bundle(
+        &self,
+        name: &str,
+        index: u64,
+        wanted: Digest,
+        statement: &Statement,
+        receipt: &Receipt,
+    ) -> Result<(), CannotVerify> {
+        let found = match &self.deep {
+            Some(deep) => deep.bundle(self, name, index, wanted, statement, receipt)?,
+            None => digest(self.reader, name)?,
+        };
+        match found {
+            Some((found, length)) => {
+                self.counted.bundles.fetch_add(1, Relaxed);
+                self.counted.bundle_bytes.fetch_add(length, Relaxed);
+                if found != wanted {
+                    self.findings.add(Code::BundleDigest, name, Some(index), altered(found, index, wanted));
+                }
+            }
+            None => match self.kept_until(statement) {
+                Some(until) if until <= self.as_of => {
+                    self.counted.expired.fetch_add(1, Relaxed);
+                }
+                until => {
+                    let kept = match until {
+                        Some(until) => format!("its plan keeps it until {}", rfc3339(until)),
+                        None => "its plan keeps it without end".to_owned(),
+                    };
+                    let says = format!("entry {index} of the log says that it is there, and {kept}");
+                    self.findings.add(Code::BundleMissing, name, Some(index), says);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// The end of a bundle's retention by the plan that its receipt names; `None` without one, or where the plan is unknown.
+    fn kept_until(&self, statement: &Statement) -> Option<Utc> {
+        let days = self.order.plans.get(&statement.entry.plan?)?.retention_days?;
+        statement.entry.sealed_at.checked_add_signed(TimeDelta::days(days.into()))
+    }
+
+    fn document(&self, name: &str, index: u64, wanted: Digest) -> Result<(), CannotVerify> {
+        match digest(self.reader, name)? {
+            None => {
+                let says = format!("entry {index} of the log says that it is there");
+                self.findings.add(Code::DocumentMissing, name, Some(index), says);
+            }
+            Some((found, _)) if found != wanted => {
+                self.findings.add(Code::DocumentDigest, name, Some(index), altered(found, index, wanted));
+            }
+            Some(_) => {
+                self.counted.documents.fetch_add(1, Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Parses a seal and checks its signature by a key that was entitled to make entry `index` at `at`.
+pub(crate) fn open_seal(bytes: &[u8], keyring: &Keyring, index: u64, at: Utc) -> Result<Seal, (Code, String)> {
+    let seal = Seal::from_bytes(bytes).map_err(|e| (Code::SealMalformed, with_source(&e)))?;
+    if seal.to_bytes() != bytes {
+        return Err((Code::SealMalformed, "it is not spelled as the format spells a seal".to_owned()));
+    }
+    if !seal.timestamps.is_empty() {
+        let says =
+            format!("it carries {} timestamps; this format has none yet, so they prove nothing", seal.timestamps.len());
+        return Err((Code::SealMalformed, says));
+    }
+    // That there are no keys at all is one finding, not one for each seal.
+    if keyring.is_empty() {
+        return Ok(seal);
+    }
+    let key = keyring.receipts_key(index, &seal.key_id, at).map_err(|refusal| (refusal.code, refusal.says))?;
+    seal.verify(&key).map_err(|e| (Code::SealSignature, with_source(&e)))?;
+    Ok(seal)
+}

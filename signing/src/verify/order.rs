@@ -1,0 +1,452 @@
+//! What the log's order says: each leaf after those that it rests on, keys and plans before their use, slots covered, times that can be.
+//!
+//! Leaves come in one at a time, in log order; nothing of them is kept but 8 bytes of time, and 22 for each object
+//! that they name (a bundle twice).
+
+use std::collections::{HashMap, hash_map::Entry as Slot};
+
+use super::{
+    findings::{CannotVerify, Code, Findings},
+    keyring::Keyring,
+    source::{self, Fetched},
+};
+use crate::{
+    digest::Digest,
+    keys::{KeySet, KeysError, MAX_KEYS},
+    layout,
+    plan::{self, Plan},
+    slots::Coverage,
+    statement::{Body, Counts, Document, Entry, Missed, Receipt, Statement, StatementError},
+    store::Reader,
+    time::{Utc, rfc3339},
+};
+
+/// The most bytes of a plan that are read.
+pub(crate) const MAX_PLAN: u64 = 64 * 1024 * 1024;
+
+/// How far back a sealing time may lie before one that it must follow: clocks are stepped by seconds, and that says nothing.
+const CLOCK_TOLERANCE_SECONDS: i64 = 120;
+
+/// A leaf as read from the log.
+pub(crate) struct Leaf {
+    /// [`Statement::leaf_digest`].
+    pub digest: Digest,
+    pub statement: Result<Statement, StatementError>,
+}
+
+/// The names that the log explains, with the entry that does, by 128 bits of their digest.
+#[derive(Default)]
+pub(crate) struct Expected {
+    names: HashMap<[u8; 16], [u8; 6]>,
+    /// Bundles by their own digest.
+    bundles: HashMap<[u8; 16], [u8; 6]>,
+}
+
+/// The first half of a digest: nobody finds two names, or two bundles, that share it.
+pub(crate) fn half(digest: Digest) -> [u8; 16] {
+    *digest.0.first_chunk().expect("a digest has 32 bytes")
+}
+
+fn short(index: u64) -> [u8; 6] {
+    let [_, _, short @ ..] = index.to_be_bytes();
+    short
+}
+
+fn long([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+impl Expected {
+    /// The entry that names an object.
+    pub fn index(&self, name: &str) -> Option<u64> {
+        self.names.get(&half(Digest::of(name.as_bytes()))).copied().map(long)
+    }
+
+    /// The entry that names a bundle with this digest.
+    pub fn bundle(&self, digest: Digest) -> Option<u64> {
+        self.bundles.get(&half(digest)).copied().map(long)
+    }
+
+    /// Adds a name; the entry that named it before, if one did.
+    fn add(&mut self, name: &str, index: u64) -> Option<u64> {
+        let key = half(Digest::of(name.as_bytes()));
+        let before = self.names.get(&key).copied().map(long);
+        if before.is_none() {
+            self.names.insert(key, short(index));
+        }
+        before
+    }
+}
+
+/// What is kept of a plan.
+#[derive(Clone, Copy)]
+pub(crate) struct PlanFacts {
+    pub retention_days: Option<u32>,
+}
+
+/// What the leaves told, counted.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Told {
+    pub receipts: u64,
+    pub missed: u64,
+    pub plans: u64,
+    pub keys: u64,
+    pub other_documents: u64,
+    pub malformed: u64,
+}
+
+/// The state after the leaves so far.
+pub(crate) struct Order<'a> {
+    reader: &'a dyn Reader,
+    findings: &'a Findings,
+    origin: &'a str,
+    size: u64,
+    trust: &'a str,
+    pub keyring: Keyring,
+    /// A keys document, unaltered, that is under another root than the trusted one.
+    pub other_root: Option<(String, KeysError)>,
+    pub plans: HashMap<Digest, PlanFacts>,
+    any_plan: bool,
+    pub coverage: Coverage,
+    pub expected: Expected,
+    /// The newest sealing time up to and with each entry, in milliseconds of Unix time.
+    newest: Vec<i64>,
+    pub newest_entry: Option<Utc>,
+    /// The first leaf of a kind that this program does not know.
+    pub unknown: Option<(u64, String)>,
+    pub told: Told,
+}
+
+impl<'a> Order<'a> {
+    pub fn new(
+        reader: &'a dyn Reader,
+        findings: &'a Findings,
+        (origin, size): (&'a str, u64),
+        trust: &'a str,
+        outside: Option<KeySet>,
+    ) -> Self {
+        Self {
+            reader,
+            findings,
+            origin,
+            size,
+            trust,
+            keyring: Keyring::with_outside(outside),
+            other_root: None,
+            plans: HashMap::new(),
+            any_plan: false,
+            coverage: Coverage::new(),
+            expected: Expected::default(),
+            newest: Vec::new(),
+            newest_entry: None,
+            unknown: None,
+            told: Told::default(),
+        }
+    }
+
+    /// Takes the next leaf; `None` for one that is lost or was altered. `root_at` gives the log's root at an earlier size.
+    pub fn leaf(
+        &mut self,
+        object: &str,
+        index: u64,
+        leaf: Option<&Leaf>,
+        root_at: &mut dyn FnMut(u64) -> Option<Digest>,
+    ) -> Result<(), CannotVerify> {
+        let statement = match leaf.map(|leaf| (leaf, &leaf.statement)) {
+            Some((leaf, Ok(statement))) => Some((leaf, statement)),
+            Some((_, Err(StatementError::UnknownPredicate(kind)))) => {
+                self.unknown.get_or_insert((index, kind.clone()));
+                None
+            }
+            Some((_, Err(error))) => {
+                self.told.malformed += 1;
+                self.findings.add(Code::LeafMalformed, object, Some(index), with_source(error));
+                None
+            }
+            None => None,
+        };
+        let before = self.newest.last().copied().unwrap_or(i64::MIN);
+        let sealed = statement.map_or(i64::MIN, |(_, s)| s.entry.sealed_at.timestamp_millis());
+        self.newest.push(before.max(sealed));
+        let Some((leaf, statement)) = statement else { return Ok(()) };
+        self.newest_entry = self.newest_entry.max(Some(statement.entry.sealed_at));
+
+        self.entry(object, index, &statement.entry, root_at);
+        let seal = layout::seal(statement.entry.sealed_at, leaf.digest);
+        if let Some(first) = self.expected.add(&seal, index) {
+            self.findings.add(Code::LeafTwice, object, Some(index), format!("it is the same leaf as entry {first}"));
+            return Ok(());
+        }
+        match &statement.body {
+            Body::Receipt(receipt) => self.receipt(object, index, statement, receipt),
+            Body::Missed(missed) => self.missed(object, index, statement, missed),
+            Body::Document(document) => self.document(object, index, statement, document)?,
+        }
+        Ok(())
+    }
+
+    /// What is common to all leaves.
+    fn entry(&self, object: &str, index: u64, entry: &Entry, root_at: &mut dyn FnMut(u64) -> Option<Digest>) {
+        let finding = |code, says| self.findings.add(code, object, Some(index), says);
+        if entry.origin != self.origin {
+            finding(Code::Origin, format!("it is for the log {:?}, but stands in {:?}", entry.origin, self.origin));
+        }
+        if let Some(known) = entry.checkpoint {
+            if known.size > self.size {
+                finding(
+                    Code::LogRolledBack,
+                    format!("it knew of a checkpoint over {} entries; this log has {}", known.size, self.size),
+                );
+            } else if known.size > index {
+                finding(
+                    Code::LogOrder,
+                    format!("it knew of a checkpoint over {} entries, but is entry {index} itself", known.size),
+                );
+            } else {
+                // A root that cannot be computed is a finding already, of the entries that are lost.
+                if let Some(root) = root_at(known.size).filter(|root| *root != known.root) {
+                    finding(
+                        Code::LogForked,
+                        format!(
+                            "it knew of a checkpoint over {} entries with root {}; this log's root at that size is {root}",
+                            known.size, known.root
+                        ),
+                    );
+                }
+                self.time(object, index, entry, known.size);
+            }
+        }
+    }
+
+    /// Whoever knows a checkpoint seals after every entry under it was sealed. Entries of parallel runs do not know each other, so
+    /// their order says nothing.
+    fn time(&self, object: &str, index: u64, entry: &Entry, known: u64) {
+        let Some(before) = known.checked_sub(1).and_then(|i| self.newest.get(i as usize)) else { return };
+        let sealed = entry.sealed_at.timestamp_millis();
+        if sealed.saturating_add(CLOCK_TOLERANCE_SECONDS * 1000) < *before {
+            let before = Utc::from_timestamp_millis(*before).map(rfc3339).unwrap_or_default();
+            self.findings.add(
+                Code::TimeOrder,
+                object,
+                Some(index),
+                format!(
+                    "it says that it was sealed at {}, but it knew of the first {known} entries, of which one was sealed at {before}",
+                    rfc3339(entry.sealed_at)
+                ),
+            );
+        }
+    }
+
+    /// The plan that an entry names, which must precede it.
+    fn plan_of(&self, object: &str, index: u64, entry: &Entry) {
+        let says = match entry.plan {
+            Some(digest) if self.plans.contains_key(&digest) => return,
+            Some(digest) => {
+                format!("it names the plan {digest}, which no earlier entry logs (or which cannot be read)")
+            }
+            None => "it names no plan".to_owned(),
+        };
+        self.findings.add(Code::PlanUnknown, object, Some(index), says);
+    }
+
+    fn receipt(&mut self, object: &str, index: u64, statement: &Statement, receipt: &Receipt) {
+        self.told.receipts += 1;
+        let subject = &statement.subject[0];
+        let name = match receipt.slot {
+            Some(slot) => layout::bundle_of_slot(slot, &receipt.job, subject.digest.sha256),
+            None => layout::bundle_by_hand(receipt.started_at, &receipt.job, subject.digest.sha256),
+        };
+        if subject.name != name {
+            let says = format!("it names the bundle {:?}; by what it says, the name is {name:?}", subject.name);
+            self.findings.add(Code::LeafSubject, object, Some(index), says);
+        }
+        if let Some(first) = self.expected.add(&subject.name, index) {
+            let says = format!("entry {first} names the same bundle");
+            self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
+        }
+        self.expected.bundles.entry(half(subject.digest.sha256)).or_insert(short(index));
+        if let Some(checks) = &receipt.checks {
+            let mut sum = Counts::default();
+            checks.values().for_each(|counts| sum += *counts);
+            if sum != receipt.totals {
+                let says = "the totals are not the sum of its checks".to_owned();
+                self.findings.add(Code::LeafContent, object, Some(index), says);
+            }
+        }
+        if receipt.ended_at < receipt.started_at || receipt.attempts == 0 {
+            let says = "the run ended before it began, or made no attempt".to_owned();
+            self.findings.add(Code::LeafContent, object, Some(index), says);
+        }
+        self.plan_of(object, index, &statement.entry);
+        match (receipt.slot, statement.entry.plan) {
+            (Some(slot), Some(plan)) => {
+                self.coverage.receipt(index, plan, &receipt.job, slot, receipt.outcome, receipt.late);
+            }
+            (Some(_), None) => {}
+            (None, _) => self.coverage.by_hand(&receipt.job),
+        }
+    }
+
+    fn missed(&mut self, object: &str, index: u64, statement: &Statement, missed: &Missed) {
+        self.told.missed += 1;
+        let subject = &statement.subject[0];
+        self.plan_of(object, index, &statement.entry);
+        let Some(plan) = statement.entry.plan else { return };
+        let name = layout::document("plan", plan);
+        if subject.name != name || subject.digest.sha256 != plan {
+            let says = format!("its subject is {:?}; it should be its plan {name:?}", subject.name);
+            self.findings.add(Code::LeafSubject, object, Some(index), says);
+        }
+        self.coverage.missed(index, plan, missed);
+    }
+
+    fn document(
+        &mut self,
+        object: &str,
+        index: u64,
+        statement: &Statement,
+        document: &Document,
+    ) -> Result<(), CannotVerify> {
+        let subject = &statement.subject[0];
+        let digest = subject.digest.sha256;
+        let name = layout::document(&document.kind, digest);
+        if subject.name != name {
+            let says = format!("it names the document {:?}; by what it says, the name is {name:?}", subject.name);
+            self.findings.add(Code::LeafSubject, object, Some(index), says);
+        }
+        if let Some(first) = self.expected.add(&subject.name, index) {
+            let says = format!("entry {first} names the same document");
+            self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
+            return Ok(());
+        }
+        if !document.kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            let says = format!("{:?} is no kind of document", document.kind);
+            self.findings.add(Code::LeafContent, object, Some(index), says);
+            return Ok(());
+        }
+        if statement.entry.plan.is_some() || self.any_plan {
+            self.plan_of(object, index, &statement.entry);
+        }
+        match document.kind.as_str() {
+            "keys" => {
+                self.told.keys += 1;
+                if let Some(bytes) = self.read_document(&subject.name, index, digest, MAX_KEYS)? {
+                    self.keys(&subject.name, index, &bytes);
+                }
+            }
+            "plan" => {
+                self.told.plans += 1;
+                if let Some(bytes) = self.read_document(&subject.name, index, digest, MAX_PLAN)? {
+                    self.plan(&subject.name, index, digest, &statement.entry, &bytes);
+                }
+            }
+            // Its digest is checked with the bundles'.
+            _ => self.told.other_documents += 1,
+        }
+        Ok(())
+    }
+
+    fn read_document(
+        &self,
+        name: &str,
+        index: u64,
+        digest: Digest,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, CannotVerify> {
+        let finding = |code, says| self.findings.add(code, name, Some(index), says);
+        match source::fetch(self.reader, name, limit)? {
+            Fetched::Absent => {
+                finding(Code::DocumentMissing, format!("entry {index} of the log says that it is there"));
+                Ok(None)
+            }
+            Fetched::TooLong => {
+                finding(
+                    Code::DocumentDigest,
+                    format!("it is longer than {limit} bytes; entry {index} of the log says {digest}"),
+                );
+                Ok(None)
+            }
+            Fetched::Bytes(bytes) => {
+                let found = Digest::of(&bytes);
+                if found != digest {
+                    finding(Code::DocumentDigest, altered(found, index, digest));
+                    return Ok(None);
+                }
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    fn keys(&mut self, name: &str, index: u64, bytes: &[u8]) {
+        let finding = |code, says| self.findings.add(code, name, Some(index), says);
+        match KeySet::open(bytes, self.trust) {
+            Ok(set) => {
+                if set.origin != self.origin {
+                    finding(Code::Origin, format!("the keys are for the log {:?}, not {:?}", set.origin, self.origin));
+                }
+                self.keyring.add(index, name, set, self.findings);
+            }
+            Err(error @ KeysError::TrustMismatch { .. }) => {
+                // With no key of the trusted root at all this is another archive, or another fingerprint: not for us to judge.
+                if !self.keyring.is_empty() {
+                    finding(Code::KeysRoot, error.to_string());
+                }
+                self.other_root.get_or_insert((name.to_owned(), error));
+            }
+            Err(error @ KeysError::Signature(_)) => finding(Code::KeysRoot, error.to_string()),
+            Err(error) => finding(Code::DocumentMalformed, with_source(&error)),
+        }
+    }
+
+    fn plan(&mut self, name: &str, index: u64, digest: Digest, entry: &Entry, bytes: &[u8]) {
+        let finding = |code, says| self.findings.add(code, name, Some(index), says);
+        let plan: Plan = match serde_json::from_slice::<Plan>(bytes) {
+            Ok(plan) if plan.format == plan::FORMAT => plan,
+            Ok(plan) => {
+                return finding(
+                    Code::DocumentMalformed,
+                    format!("its format is {:?}, not {:?}", plan.format, plan::FORMAT),
+                );
+            }
+            Err(error) => return finding(Code::DocumentMalformed, format!("it is no plan: {error}")),
+        };
+        if plan.origin != self.origin {
+            finding(Code::Origin, format!("the plan is for the log {:?}, not {:?}", plan.origin, self.origin));
+        }
+        if plan.sealed_at != entry.sealed_at {
+            let says = format!(
+                "the plan says that it was sealed at {}, its entry says {}",
+                rfc3339(plan.sealed_at),
+                rfc3339(entry.sealed_at)
+            );
+            finding(Code::LeafContent, says);
+        }
+        let facts = PlanFacts { retention_days: plan.retention_days };
+        if let Slot::Vacant(vacant) = self.plans.entry(digest) {
+            vacant.insert(facts);
+        }
+        self.any_plan = true;
+        self.coverage.plan(index, digest, &plan);
+    }
+
+    /// How many leaves came, lost ones too.
+    pub fn len(&self) -> u64 {
+        self.newest.len() as u64
+    }
+}
+
+/// The words for a digest that is not the log's.
+pub(crate) fn altered(found: Digest, index: u64, digest: Digest) -> String {
+    format!("SHA-256 is {found}; entry {index} of the log says {digest}: changed after it was sealed")
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn with_source(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,373 @@
+//! What the archive holds beside what the log explains: entries on their way, leftovers of the agent's work, and what is neither.
+//!
+//! It runs last, when every name that the log explains is known; what the agent added meanwhile is told apart by a newer checkpoint.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde::Serialize;
+
+use super::{
+    Progress, Stage,
+    findings::{CannotVerify, Code, Findings},
+    names::{Part, TileName},
+    objects::open_seal,
+    order::{Order, half, with_source},
+    source::{Fetched, digest, fetch},
+    tree::WIDTH,
+    walk::Roots,
+};
+use crate::{
+    digest::Digest,
+    layout::{self, CHECKPOINT},
+    log::{Checkpoint, MAX_CHECKPOINT, MAX_LEAF},
+    seal::MAX_SEAL,
+    statement::{Known, Statement},
+    store::Reader,
+    time::{compact, rfc3339},
+};
+
+/// The most names that a verdict lists as pending or as leftovers; the rest is counted.
+const MAX_LISTED: usize = 1_000;
+
+/// The most bytes of a tile or entry bundle.
+const MAX_TILE: u64 = WIDTH * (MAX_LEAF as u64 + 2);
+
+/// How a directory's unfinished writes begin.
+const TEMPORARY: &str = ".tmp-";
+
+/// An object whose entry is not in the log yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Pending {
+    /// The object's name.
+    pub object: String,
+    /// What is known of it.
+    pub says: String,
+}
+
+/// A list with a bound: the first names in order stay, all are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Counted<T: Ord> {
+    /// The first ones, by name.
+    pub first: BTreeSet<T>,
+    /// How many.
+    pub total: u64,
+}
+
+impl<T: Ord> Default for Counted<T> {
+    fn default() -> Self {
+        Self { first: BTreeSet::new(), total: 0 }
+    }
+}
+
+impl<T: Ord> Counted<T> {
+    fn add(&mut self, item: T) {
+        self.total += 1;
+        self.first.insert(item);
+        if self.first.len() > MAX_LISTED {
+            self.first.pop_last();
+        }
+    }
+}
+
+/// What the listing gave.
+#[derive(Debug, Default)]
+pub(crate) struct Strays {
+    /// Everything whose entry is not in the log yet.
+    pub pending: Counted<Pending>,
+    /// Of those, seals that verify.
+    pub sealed: u64,
+    pub leftovers: Counted<String>,
+    pub objects: u64,
+}
+
+struct Search<'a, 'b> {
+    reader: &'a dyn Reader,
+    findings: &'a Findings,
+    order: &'a Order<'b>,
+    checkpoint: &'a Checkpoint,
+    strays: Strays,
+    /// Bundles and documents that a pending seal names.
+    sealed: HashSet<[u8; 16]>,
+    /// What pending seals knew of the log.
+    known: Vec<(String, Known)>,
+    /// Tiles and decisions beyond the checkpoint.
+    beyond: Counted<String>,
+    unfinished: bool,
+}
+
+/// Lists the archive. `seen` are the checkpoint's bytes as they were fixed.
+pub(crate) fn search(
+    reader: &dyn Reader,
+    findings: &Findings,
+    order: &Order<'_>,
+    roots: &mut Roots<'_>,
+    (checkpoint, seen): (&Checkpoint, &[u8]),
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Strays, CannotVerify> {
+    let mut search = Search {
+        reader,
+        findings,
+        order,
+        checkpoint,
+        strays: Strays::default(),
+        sealed: HashSet::new(),
+        known: Vec::new(),
+        beyond: Counted::default(),
+        unfinished: false,
+    };
+    // Seals first, since a bundle's standing depends on them.
+    search.list("seal/", progress)?;
+    search.list("", progress)?;
+    search.beyond(seen, roots)?;
+    Ok(search.strays)
+}
+
+impl Search<'_, '_> {
+    fn list(&mut self, prefix: &str, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), CannotVerify> {
+        let reader = self.reader;
+        let mut failed = None;
+        let listed = reader.list(prefix, &mut |name| {
+            if failed.is_some() || (prefix.is_empty() && name.starts_with("seal/")) {
+                return;
+            }
+            self.strays.objects += 1;
+            if self.strays.objects % 64 == 0 {
+                progress(Progress { stage: Stage::Listing, done: self.strays.objects, total: 0 });
+            }
+            failed = self.object(name).err();
+        });
+        let where_ = if prefix.is_empty() { "the archive" } else { prefix };
+        listed.map_err(|e| CannotVerify::new(where_, format!("listing it failed: {e}")))?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn object(&mut self, name: &str) -> Result<(), CannotVerify> {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        if file.starts_with(TEMPORARY) {
+            self.strays.leftovers.add(name.to_owned());
+            return Ok(());
+        }
+        match name.split_once('/').map_or(name, |(top, _)| top) {
+            CHECKPOINT if name == CHECKPOINT => Ok(()),
+            "seal" | "bundle" | "document" if self.order.expected.index(name).is_some() => Ok(()),
+            "seal" => self.seal(name),
+            "bundle" | "document" => self.subject(name),
+            "tile" => self.tile(name),
+            "append" => {
+                self.append(name);
+                Ok(())
+            }
+            _ => {
+                self.unknown(name, "the layout has no such object");
+                Ok(())
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str, says: impl Into<String>) {
+        self.findings.add(Code::UnknownObject, name, None, says);
+    }
+
+    /// A seal without a leaf: pending when a leaf could be made of it now, else nobody's.
+    fn seal(&mut self, name: &str) -> Result<(), CannotVerify> {
+        let bytes = match fetch(self.reader, name, MAX_SEAL)? {
+            Fetched::Bytes(bytes) => bytes,
+            // Gone since it was listed: only temporary objects may go, and this is none, but it is not in the log either.
+            Fetched::Absent => return Ok(()),
+            Fetched::TooLong => {
+                self.unknown(name, "no entry names it, and it is longer than a seal can be");
+                return Ok(());
+            }
+        };
+        let payload = match crate::seal::Seal::from_bytes(&bytes) {
+            Ok(seal) => seal.payload,
+            Err(e) => {
+                self.unknown(name, format!("no entry names it, and it is no seal: {}", with_source(&e)));
+                return Ok(());
+            }
+        };
+        let statement = match Statement::from_bytes(&payload) {
+            Ok(statement) => statement,
+            Err(e) => {
+                self.unknown(name, format!("no entry names it, and what it signs is no entry: {}", with_source(&e)));
+                return Ok(());
+            }
+        };
+        let entry = &statement.entry;
+        let own = layout::seal(entry.sealed_at, Statement::leaf_digest(&payload));
+        if own != name {
+            self.unknown(name, format!("no entry names it; what it signs belongs into {own}"));
+            return Ok(());
+        }
+        match open_seal(&bytes, &self.order.keyring, self.checkpoint.size, entry.sealed_at) {
+            Err((code, says)) => {
+                self.unknown(name, format!("no entry names it, and it does not verify ({code}): {says}"))
+            }
+            Ok(seal) if seal.key_id != entry.key_id => {
+                self.unknown(name, format!("no entry names it; it is by {}, but says {}", seal.key_id, entry.key_id));
+            }
+            Ok(_) if entry.origin != self.checkpoint.origin => {
+                self.findings.add(Code::Origin, name, None, format!("it is for the log {:?}", entry.origin));
+            }
+            Ok(_) => {
+                for subject in &statement.subject {
+                    self.sealed.insert(key(&subject.name));
+                }
+                if let Some(known) = entry.checkpoint {
+                    self.known.push((name.to_owned(), known));
+                }
+                self.strays.sealed += 1;
+                let says = format!("validly signed, sealed at {}, but not in the log", rfc3339(entry.sealed_at));
+                self.strays.pending.add(Pending { object: name.to_owned(), says });
+            }
+        }
+        Ok(())
+    }
+
+    /// A bundle or document without a leaf: uploaded before its seal, or before its entry was appended.
+    fn subject(&mut self, name: &str) -> Result<(), CannotVerify> {
+        let Some(wanted) = subject_digest(name) else {
+            self.unknown(name, "no entry names it, and its name is not of the layout");
+            return Ok(());
+        };
+        let Some((found, _)) = digest(self.reader, name)? else { return Ok(()) };
+        if found != wanted {
+            self.unknown(name, format!("no entry names it, and its SHA-256 is {found}, not what its name says"));
+        } else if let Some(index) = self.order.expected.bundle(wanted) {
+            self.unknown(name, format!("it is a copy of the bundle that entry {index} names, under another name"));
+        } else {
+            let says = match self.sealed.contains(&key(name)) {
+                true => "named by a valid seal that is not in the log",
+                false => "no seal names it: nothing vouches for it",
+            };
+            self.strays.pending.add(Pending { object: name.to_owned(), says: says.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn tile(&mut self, name: &str) -> Result<(), CannotVerify> {
+        let Some(tile) = TileName::parse(name) else {
+            self.unknown(name, "its name is that of no tile");
+            return Ok(());
+        };
+        let size = match tile.part {
+            Part::Entries => self.checkpoint.size,
+            Part::Level(level) => self.checkpoint.size.checked_shr(8 * u32::from(level)).unwrap_or(0),
+        };
+        if tile.end() > size {
+            self.beyond.add(name.to_owned());
+        } else if tile.end() < size && u64::from(tile.width) < WIDTH {
+            // Left from a smaller tree: it must be the beginning of the one that followed.
+            self.strays.leftovers.add(name.to_owned());
+            let mut whole = Fetched::Absent;
+            for later in [TileName::of_size(tile.part, tile.index, size), TileName::full(tile.part, tile.index)] {
+                if matches!(whole, Fetched::Absent) {
+                    whole = fetch(self.reader, &later.to_string(), MAX_TILE)?;
+                }
+            }
+            let Fetched::Bytes(whole) = whole else { return Ok(()) };
+            let same = match fetch(self.reader, name, MAX_TILE)? {
+                Fetched::Bytes(part) => whole.starts_with(&part) && width(tile.part, &part) == Some(tile.width.into()),
+                Fetched::TooLong => false,
+                Fetched::Absent => true,
+            };
+            if !same {
+                let code = if tile.part == Part::Entries { Code::EntriesBytes } else { Code::TileBytes };
+                self.findings.add(code, name, None, "it is not the beginning of the one that followed it");
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, name: &str) {
+        let old: Option<u64> = name.strip_prefix("append/").and_then(|n| n.parse().ok());
+        match old.filter(|old| layout::append(*old) == name) {
+            None => self.unknown(name, "its name is that of no append"),
+            Some(old) if old < self.checkpoint.size => self.strays.leftovers.add(name.to_owned()),
+            Some(old) if old == self.checkpoint.size => {
+                self.unfinished = true;
+                let says = "the decision of an append that is not finished".to_owned();
+                self.strays.pending.add(Pending { object: name.to_owned(), says });
+            }
+            Some(_) => self.beyond.add(name.to_owned()),
+        }
+    }
+
+    /// What lies beyond the checkpoint: of an append that is under way, or of a longer log that is no more.
+    fn beyond(&mut self, seen: &[u8], roots: &mut Roots<'_>) -> Result<(), CannotVerify> {
+        let size = self.now(seen)?;
+        for (name, known) in std::mem::take(&mut self.known) {
+            if known.size > size {
+                let says = format!("it knew of a checkpoint over {} entries; this log has {size}", known.size);
+                self.findings.add(Code::LogRolledBack, name, None, says);
+            } else if let Some(root) = roots.at(known.size).filter(|root| *root != known.root) {
+                let says = format!(
+                    "it knew of a checkpoint over {} entries with root {}; this log's root at that size is {root}",
+                    known.size, known.root
+                );
+                self.findings.add(Code::LogForked, name, None, says);
+            }
+        }
+        if size > self.checkpoint.size {
+            return Ok(());
+        }
+        for name in std::mem::take(&mut self.beyond).first {
+            if self.unfinished && name.starts_with("tile/") {
+                let says = "written by an append that is not finished".to_owned();
+                self.strays.pending.add(Pending { object: name, says });
+            } else {
+                let says = format!("the checkpoint is over {size} entries, and no append beyond it was begun");
+                self.findings.add(Code::LogRolledBack, name, None, says);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log's size now: the fixed one, or more if the agent has appended since.
+    fn now(&self, seen: &[u8]) -> Result<u64, CannotVerify> {
+        let fixed = self.checkpoint.size;
+        let Fetched::Bytes(now) = fetch(self.reader, CHECKPOINT, MAX_CHECKPOINT)? else { return Ok(fixed) };
+        if now == seen {
+            return Ok(fixed);
+        }
+        let opened = Checkpoint::open(&now, &self.checkpoint.origin, &self.order.keyring.checkpoint_keys());
+        Ok(opened.map_or(fixed, |(newer, _)| newer.size.max(fixed)))
+    }
+}
+
+fn key(name: &str) -> [u8; 16] {
+    half(Digest::of(name.as_bytes()))
+}
+
+/// How many hashes or entries these bytes are; `None` when they are no whole number.
+fn width(part: Part, bytes: &[u8]) -> Option<u64> {
+    if let Part::Level(_) = part {
+        return bytes.len().is_multiple_of(32).then_some(bytes.len() as u64 / 32);
+    }
+    let (mut rest, mut count) = (bytes, 0);
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        rest = after.get(usize::from(u16::from_be_bytes(*length))..)?;
+        count += 1;
+    }
+    rest.is_empty().then_some(count)
+}
+
+/// The digest in the name of a bundle or document, if the name is of the layout.
+fn subject_digest(name: &str) -> Option<Digest> {
+    let parts: Vec<&str> = name.split('/').collect();
+    match parts.as_slice() {
+        ["document", kind, file] if !kind.is_empty() => file.strip_suffix(".json")?.parse().ok(),
+        ["bundle", year, month, day, file] => {
+            let (run, digest) = file.strip_suffix(".zip")?.rsplit_once('-')?;
+            let (at, job) = run.strip_prefix("manual-").unwrap_or(run).split_once('-')?;
+            let instant = chrono::NaiveDateTime::parse_from_str(at, "%Y%m%dT%H%M%SZ").ok()?.and_utc();
+            let same = compact(instant) == at && layout::day(instant) == format!("{year}/{month}/{day}");
+            let job: Option<layout::Job> = job.replace('+', "/").parse().ok();
+            if !same || job.is_none() {
+                return None;
+            }
+            digest.parse().ok()
+        }
+        _ => None,
+    }
+}

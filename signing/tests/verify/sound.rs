@@ -1,0 +1,400 @@
+//! A sound archive, written with the crate's own functions and by no agent: keys, plans, 130 slots of two jobs, some missed, a run by
+//! hand, in appends that cross the first full tile.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use chrono::TimeDelta;
+use signing::{
+    bundle::{self, Agent, Attempt, Bundle, CollectorFacts, Population, RUN_FACTS_FORMAT, RunFacts, SUMS, SourceFacts},
+    digest::Digest,
+    keys::{self, FileKey, KeyEntry, KeySet, Signer, Use, Validity},
+    layout::{self, Job},
+    log::{Checkpoint, Edge},
+    plan::{self, Offset, Plan, PlannedJob, Schedule},
+    seal::{pae, seal},
+    statement::{
+        Body, Cause, Counts, DigestSet, Document, Entry, Known, Missed, Outcome, PAYLOAD_TYPE, Receipt, Statement,
+        Subject,
+    },
+    store::Dir,
+    time::Utc,
+    verify::{CannotVerify, Derived, Options, Rederive, Verdict, verify},
+};
+use tempfile::{SpooledTempFile, TempDir};
+
+pub const ORIGIN: &str = "example.org/test";
+
+pub fn at(text: &str) -> Utc {
+    text.parse().unwrap()
+}
+
+pub fn root_key() -> FileKey {
+    FileKey::from_seed(&[1; 32])
+}
+
+pub fn receipts_key() -> FileKey {
+    FileKey::from_seed(&[2; 32])
+}
+
+pub fn checkpoints_key() -> FileKey {
+    FileKey::from_seed(&[3; 32])
+}
+
+pub fn trust() -> String {
+    root_key().public().fingerprint()
+}
+
+pub fn job(name: &str) -> Job {
+    Job::new(name, "this").unwrap()
+}
+
+/// Writes an archive as an agent would.
+pub struct Writer {
+    pub dir: PathBuf,
+    pub edge: Edge,
+    pub waiting: Vec<Vec<u8>>,
+    pub known: Option<Known>,
+    pub plan: Option<Digest>,
+    pub now: Utc,
+    pub sealer: FileKey,
+    pub key_id: Option<String>,
+}
+
+impl Writer {
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            edge: Edge::empty(),
+            waiting: Vec::new(),
+            known: None,
+            plan: None,
+            now: at("2026-11-01T00:00:00Z"),
+            sealer: receipts_key(),
+            key_id: None,
+        }
+    }
+
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let path = self.dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub fn entry(&self) -> Entry {
+        Entry {
+            origin: ORIGIN.into(),
+            key_id: self.key_id.clone().unwrap_or(self.sealer.public().fingerprint()),
+            plan: self.plan,
+            sealed_at: self.now,
+            checkpoint: self.known,
+            instance: "i".into(),
+        }
+    }
+
+    /// Seals a statement; the leaf waits for the next append.
+    pub fn seal(&mut self, statement: &Statement) -> String {
+        let leaf = statement.to_bytes().unwrap();
+        let signature = self.sealer.sign(&pae(PAYLOAD_TYPE, &leaf)).unwrap();
+        let name = layout::seal(statement.entry.sealed_at, Statement::leaf_digest(&leaf));
+        self.put(&name, &seal(&leaf, &self.sealer.public().fingerprint(), &signature));
+        self.waiting.push(leaf);
+        name
+    }
+
+    pub fn document(&mut self, kind: &str, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        let name = layout::document(kind, digest);
+        self.put(&name, bytes);
+        self.seal(&Statement {
+            subject: vec![Subject { name, digest: DigestSet { sha256: digest } }],
+            entry: self.entry(),
+            body: Body::Document(Document { kind: kind.into(), reason: "for the test".into() }),
+        });
+        digest
+    }
+
+    pub fn keys(&mut self, set: &KeySet) {
+        let bytes = set.sign(&root_key()).unwrap();
+        self.document("keys", &bytes);
+    }
+
+    pub fn plan(&mut self, jobs: &[&str], reason: &str) -> Plan {
+        let plan = Plan {
+            format: plan::FORMAT.into(),
+            origin: ORIGIN.into(),
+            agent: "0.1.0".into(),
+            sealed_at: self.now,
+            previous: self.plan,
+            reason: reason.into(),
+            settle_seconds: 60,
+            retention_days: Some(400),
+            zones: BTreeMap::from([("UTC".to_owned(), vec![Offset { from: None, seconds: 0 }])]),
+            jobs: jobs.iter().map(|name| planned(name)).collect(),
+            not_run: Vec::new(),
+        };
+        let bytes = serde_json::to_vec(&plan).unwrap();
+        self.plan = Some(self.document("plan", &bytes));
+        plan
+    }
+
+    pub fn receipt(&mut self, job: &Job, slot: Option<Utc>, change: impl FnOnce(&mut Receipt)) -> Statement {
+        let work = tempfile::tempdir().unwrap();
+        let started_at = self.now;
+        let ended_at = started_at + TimeDelta::seconds(2);
+        let body = format!("alice,{}\n", started_at.timestamp());
+        let records = format!("{{\"id\":\"alice\",\"as_of\":null,\"exchange\":1,\"raw\":{}}}\n", body.len());
+        let results = b"{\"format\":\"evidenced-results/1\",\"checks\":[]}";
+        let facts = RunFacts {
+            format: RUN_FACTS_FORMAT.into(),
+            job: job.clone(),
+            slot,
+            source: SourceFacts { name: job.source().into(), kind: "host".into(), identity: "this".into() },
+            collector: CollectorFacts { id: job.collector().into(), version: 1 },
+            agent: Agent { version: "0.1.0".into() },
+            plan: self.plan.unwrap(),
+            started_at,
+            ended_at,
+            attempts: vec![Attempt { started_at, ended_at, error: None }],
+            outcome: Outcome::Collected,
+            reason: String::new(),
+            late: false,
+            populations: BTreeMap::from([("accounts".to_owned(), Population::Whole)]),
+            gaps: Vec::new(),
+            records: BTreeMap::from([("accounts".to_owned(), 1)]),
+            window: None,
+            inputs: Vec::new(),
+        };
+        let exchange = serde_json::json!({
+            "number": 1, "operation": "read-file", "request": {"path": "/etc/accounts"}, "caller": "uid 0 (root)",
+            "started_at": started_at, "ended_at": ended_at, "answer": "ok", "detail": "", "end": "end of file",
+            "body": "exchanges/00000001-read-file.txt", "bytes": body.len(), "sha256": Digest::of(body.as_bytes()),
+        });
+        for (name, bytes) in [
+            ("run.json", serde_json::to_vec(&facts).unwrap()),
+            ("exchanges.jsonl", format!("{exchange}\n").into_bytes()),
+            ("exchanges/00000001-read-file.txt", body.into_bytes()),
+            ("records/accounts.jsonl", records.into_bytes()),
+            ("results.json", results.to_vec()),
+            ("log.txt", Vec::new()),
+        ] {
+            let path = work.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let mut zip = std::io::Cursor::new(Vec::new());
+        let sums = bundle::write(work.path(), &mut zip).unwrap().sums;
+        let digest = Digest::of(zip.get_ref());
+        let name = match slot {
+            Some(slot) => layout::bundle_of_slot(slot, job, digest),
+            None => layout::bundle_by_hand(started_at, job, digest),
+        };
+        self.put(&name, zip.get_ref());
+        let mut receipt = Receipt {
+            job: job.clone(),
+            slot,
+            started_at,
+            ended_at,
+            attempts: 1,
+            late: false,
+            outcome: Outcome::Collected,
+            reason: String::new(),
+            records: 1,
+            totals: Counts::default(),
+            results: Digest::of(results),
+            checks: None,
+            window: None,
+        };
+        change(&mut receipt);
+        Statement {
+            subject: vec![
+                Subject { name, digest: DigestSet { sha256: digest } },
+                Subject { name: SUMS.into(), digest: DigestSet { sha256: sums } },
+            ],
+            entry: Entry { sealed_at: ended_at, ..self.entry() },
+            body: Body::Receipt(receipt),
+        }
+    }
+
+    pub fn run(&mut self, job: &Job, slot: Option<Utc>) -> Statement {
+        let statement = self.receipt(job, slot, |_| {});
+        self.seal(&statement);
+        statement
+    }
+
+    pub fn missed(&mut self, job: &Job, slot: Utc) {
+        let plan = self.plan.unwrap();
+        self.seal(&Statement {
+            subject: vec![Subject { name: layout::document("plan", plan), digest: DigestSet { sha256: plan } }],
+            entry: self.entry(),
+            body: Body::Missed(Missed {
+                job: job.clone(),
+                first: slot,
+                last: slot,
+                count: 1,
+                cause: Cause::Down,
+                detail: "nothing ran".into(),
+            }),
+        });
+    }
+
+    /// Appends what waits and publishes the checkpoint; partial tiles that are full now go.
+    pub fn append(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut made = Vec::new();
+        self.edge.append(&waiting, &mut |name, bytes| made.push((name, bytes))).unwrap();
+        for (name, bytes) in made {
+            self.put(&name, &bytes);
+            if !name.contains(".p/") {
+                let _ = fs::remove_dir_all(self.dir.join(format!("{name}.p")));
+            }
+        }
+        self.checkpoint();
+    }
+
+    pub fn checkpoint(&mut self) {
+        let checkpoint = Checkpoint { origin: ORIGIN.into(), size: self.edge.size(), root: self.edge.root() };
+        self.put("checkpoint", &checkpoint.sign(&checkpoints_key()).unwrap());
+        self.known = Some(checkpoint.known());
+    }
+}
+
+pub fn key_entry(key: &FileKey, use_: Use) -> KeyEntry {
+    KeyEntry {
+        key_id: key.public().fingerprint(),
+        spki: *key.public(),
+        use_,
+        valid: Validity { from: at("2026-11-01T00:00:00Z"), until: None },
+        compromised_since: None,
+        superseded_by: None,
+    }
+}
+
+pub fn key_set(revision: u64) -> KeySet {
+    KeySet {
+        format: keys::FORMAT.into(),
+        origin: ORIGIN.into(),
+        revision,
+        root: *root_key().public(),
+        keys: vec![key_entry(&receipts_key(), Use::Receipts), key_entry(&checkpoints_key(), Use::Checkpoints)],
+        made_at: at("2026-11-01T00:00:00Z"),
+    }
+}
+
+fn planned(name: &str) -> PlannedJob {
+    PlannedJob {
+        job: job(name),
+        version: 1,
+        checks: Digest::of(b"checks"),
+        schedule: Some(Schedule {
+            text: "0 * * * *".into(),
+            zone: "UTC".into(),
+            minutes: BTreeSet::from([0]),
+            hours: (0..24).collect(),
+            days: (1..=31).collect(),
+            months: (1..=12).collect(),
+            weekdays: (0..=6).collect(),
+            either_day: false,
+            elapsed: true,
+        }),
+        start_within_seconds: 600,
+        deadline_seconds: 600,
+        grace_seconds: 60,
+        spread_seconds: 0,
+        watermark: None,
+    }
+}
+
+/// 265 entries: keys, plan, 130 hours of two jobs (one slot missed), a run by hand, a restated plan, and one append after it.
+pub fn write(dir: &Path) -> Writer {
+    let mut writer = Writer::new(dir);
+    writer.keys(&key_set(1));
+    writer.now += TimeDelta::seconds(1);
+    writer.plan(&["host/accounts", "host/sshd"], "started");
+    writer.append();
+    let (accounts, sshd) = (job("host/accounts"), job("host/sshd"));
+    for hour in 1..=130 {
+        let slot = at("2026-11-01T00:00:00Z") + TimeDelta::hours(hour);
+        writer.now = slot + TimeDelta::seconds(1);
+        writer.run(&accounts, Some(slot));
+        if hour == 7 {
+            writer.now = slot + TimeDelta::minutes(20);
+            writer.missed(&sshd, slot);
+        } else {
+            writer.run(&sshd, Some(slot));
+        }
+        if hour == 100 {
+            writer.now += TimeDelta::seconds(30);
+            writer.run(&accounts, None);
+            writer.now += TimeDelta::seconds(30);
+            writer.plan(&["host/accounts", "host/sshd"], "restated");
+        }
+        if hour % 10 == 0 {
+            writer.append();
+        }
+    }
+    writer.now += TimeDelta::minutes(2);
+    writer.run(&sshd, None);
+    writer.append();
+    writer
+}
+
+static SOUND: LazyLock<TempDir> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    dir
+});
+
+/// A copy of the sound archive, to be changed.
+pub fn copy() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in names(SOUND.path()) {
+        let to = dir.path().join(&name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(SOUND.path().join(&name), to).unwrap();
+    }
+    dir
+}
+
+/// Every object's name, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    signing::store::Reader::list(&Dir::new(dir), "", &mut |name| names.push(name.to_owned())).unwrap();
+    names.sort();
+    names
+}
+
+pub fn judge(dir: &Path) -> Result<Verdict, CannotVerify> {
+    judge_with(dir, &Options::trusting(trust()))
+}
+
+pub fn judge_with(dir: &Path, options: &Options<'_>) -> Result<Verdict, CannotVerify> {
+    verify(&Dir::new(dir), options, &|_| {})
+}
+
+/// The codes of all findings with the objects that they name, once each.
+pub fn found(verdict: &Verdict) -> BTreeSet<(String, String)> {
+    verdict.findings.iter().map(|f| (f.code.to_string(), f.object.clone())).collect()
+}
+
+/// Derives the test archive's records: the length of the body.
+pub struct Lengths;
+
+impl Rederive for Lengths {
+    fn rederive(&self, bundle: &mut Bundle<SpooledTempFile>, facts: &RunFacts, _: &Receipt) -> Result<Derived, String> {
+        if facts.collector.version > 1 {
+            return Ok(Derived::Unknown(format!("{} version {}", facts.collector.id, facts.collector.version)));
+        }
+        let body = bundle.file("exchanges/00000001-read-file.txt").map_err(|e| e.to_string())?;
+        let records = bundle.file("records/accounts.jsonl").map_err(|e| e.to_string())?;
+        let wanted = format!("{{\"id\":\"alice\",\"as_of\":null,\"exchange\":1,\"raw\":{}}}\n", body.len());
+        if records == wanted.as_bytes() {
+            return Ok(Derived::Same);
+        }
+        Ok(Derived::Other(vec![("records/accounts.jsonl".into(), "line 1 differs".into())]))
+    }
+}
