@@ -64,6 +64,7 @@ pub struct Coverage {
 #[derive(Debug, Clone, Copy)]
 struct InForce {
     from: i64,
+    /// Its own, or a later one of a plan before it.
     sealed_at: Utc,
     digest: Digest,
     index: u64,
@@ -126,17 +127,17 @@ impl Coverage {
             );
             self.find("PLAN-CHAIN", index, None, None, sentence);
         }
-        let mut from = ceil_second(plan.sealed_at);
-        if let Some(before) = before.filter(|b| plan.sealed_at < b.sealed_at) {
+        let mut sealed_at = plan.sealed_at;
+        if let Some(before) = before.filter(|b| sealed_at < b.sealed_at) {
             let sentence = format!(
-                "the plan was sealed at {}, before the plan at entry {} that precedes it ({}); it counts from then on",
-                rfc3339(plan.sealed_at),
-                before.index,
+                "the plan was sealed at {}, before {}, the sealing of one that precedes it in the log; it counts from then on",
+                rfc3339(sealed_at),
                 rfc3339(before.sealed_at)
             );
             self.find("PLAN-ORDER", index, None, None, sentence);
-            from = before.from;
+            sealed_at = before.sealed_at;
         }
+        let from = ceil_second(sealed_at);
         let ahead = self.tracks.iter().filter_map(|(job, track)| Some((track.last_covered?, job))).max();
         if let Some((slot, job)) = ahead.filter(|(slot, _)| *slot >= from).map(|(slot, job)| (slot, job.clone())) {
             let sentence = format!(
@@ -147,7 +148,7 @@ impl Coverage {
             self.find("PLAN-ORDER", index, Some(&job), Some(instant(slot)), sentence);
         }
         self.by_digest.entry(digest).or_insert(self.plans.len());
-        self.plans.push(InForce { from, sealed_at: plan.sealed_at, digest, index });
+        self.plans.push(InForce { from, sealed_at, digest, index });
         from
     }
 
@@ -338,7 +339,8 @@ impl Coverage {
         std::mem::take(&mut self.findings)
     }
 
-    /// Judges every slot whose time for a receipt was over at `as_of`. To be called once, when the log has been read.
+    /// Judges every slot whose time for a receipt was over at `as_of`. To be called once, when the log has been read. Receipts that
+    /// were fed count whatever their slot.
     pub fn finish(&mut self, as_of: Utc) -> CoverageReport {
         let last = match self.ended {
             _ if self.first_scheduled.is_none_or(|first| first > as_of) => None,
@@ -349,7 +351,7 @@ impl Coverage {
             as_of,
             first: self.first_scheduled.filter(|_| last.is_some()),
             last,
-            in_force: last == Some(as_of),
+            in_force: last.is_some() && self.ended.is_none_or(|ended| ended > as_of),
             plans: self.plans.len() as u64,
             total: super::SlotCounts::default(),
             by_hand: 0,

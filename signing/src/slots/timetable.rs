@@ -262,10 +262,10 @@ impl Timetable {
     fn in_day(&self, at: u32) -> Option<u32> {
         let (hour, minute) = (at / 60, at % 60);
         let later = |bits: u64, from: u32| Some((bits >> from) << from).filter(|b| *b != 0).map(u64::trailing_zeros);
-        if self.hours >> hour & 1 == 1 {
-            if let Some(minute) = later(self.minutes, minute) {
-                return Some(hour * 60 + minute);
-            }
+        if self.hours >> hour & 1 == 1
+            && let Some(minute) = later(self.minutes, minute)
+        {
+            return Some(hour * 60 + minute);
         }
         Some(later(u64::from(self.hours), hour + 1)? * 60 + later(self.minutes, 0)?)
     }

@@ -8,7 +8,7 @@ use signing::{
     digest::Digest,
     plan::{Plan, Schedule},
     slots::Coverage,
-    statement::Outcome,
+    statement::{Cause, Missed, Outcome},
     time::Utc,
 };
 
@@ -133,6 +133,90 @@ proptest! {
         let all: usize = slots.values().map(Vec::len).sum();
         prop_assert_eq!(report.total.outcomes.get(&Outcome::Collected).copied().unwrap_or(0) as usize, all - left_out.len());
         prop_assert_eq!(report.total.judged, report.total.uncovered + (all - left_out.len()) as u64);
+    }
+}
+
+/// A leaf of a log that nobody honest wrote.
+#[derive(Debug, Clone)]
+enum Leaf {
+    Plan { sealed: i64, chained: bool, jobs: [usize; 3], watermark: Option<i64> },
+    Receipt { job: usize, slot: i64, plan: prop::sample::Index },
+    Missed { job: usize, first: i64, length: i64, count: u64, plan: prop::sample::Index },
+}
+
+fn leaf() -> impl Strategy<Value = Leaf> {
+    let minute = || 0i64..600;
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        1 => (minute(), any::<bool>(), [0..4usize, 0..4usize, 0..4usize], proptest::option::of(minute()))
+            .prop_map(|(sealed, chained, jobs, watermark)| Leaf::Plan { sealed, chained, jobs, watermark }),
+        4 => (0..3usize, minute(), index()).prop_map(|(job, slot, plan)| Leaf::Receipt { job, slot: slot / 10 * 10, plan }),
+        2 => (0..3usize, minute(), -20..200i64, 0..20u64, index()).prop_map(|(job, first, length, count, plan)| {
+            Leaf::Missed { job, first: first / 10 * 10, length: length / 10 * 10, count, plan }
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a log holds, each slot is counted once, and what is due can be covered, each slot by one receipt.
+    #[test]
+    fn no_log_makes_coverage_count_a_slot_twice_or_lose_one(
+        leaves in proptest::collection::vec(leaf(), 0..40),
+        resumed in any::<bool>(),
+    ) {
+        let start = at("2026-11-22T00:00:00Z");
+        let minute = |minute: i64| start + Duration::minutes(minute);
+        let first = plan("2026-11-22T00:00:00Z", None, &[(JOBS[0], schedules()[2].clone()), (JOBS[1], schedules()[1].clone())]);
+        let mut plans = vec![first];
+        let mut coverage = if resumed { Coverage::resume(0, digest(&plans[0]), &plans[0]) } else { Coverage::new() };
+        if !resumed {
+            coverage.plan(0, digest(&plans[0]), &plans[0]);
+        }
+        let mut index = 1;
+        for leaf in leaves {
+            match leaf {
+                Leaf::Plan { sealed, chained, jobs, watermark } => {
+                    let jobs: Vec<_> = JOBS.iter().zip(jobs).filter(|(_, s)| *s > 0).map(|(j, s)| (*j, schedules()[s].clone())).collect();
+                    let mut next = plan(&minute(sealed).to_rfc3339(), plans.last().filter(|_| chained), &jobs);
+                    if let Some(job) = next.jobs.first_mut() {
+                        job.watermark = watermark.map(minute);
+                    }
+                    coverage.plan(index, digest(&next), &next);
+                    plans.push(next);
+                }
+                Leaf::Receipt { job: at, slot, plan } => {
+                    coverage.receipt(index, digest(plan.get(&plans)), &job(JOBS[at]), minute(slot), Outcome::Partial, true);
+                }
+                Leaf::Missed { job: at, first, length, count, plan } => {
+                    let (first, last) = (minute(first), minute(first + length));
+                    let missed = Missed { job: job(JOBS[at]), first, last, count, cause: Cause::Down, detail: String::new() };
+                    coverage.missed(index, digest(plan.get(&plans)), &missed);
+                }
+            }
+            index += 1;
+        }
+        coverage.take_findings();
+        let end = minute(1000);
+        let due: Vec<_> = coverage.due(end).collect();
+        prop_assert!(due.windows(2).all(|w| (&w[0].0, w[0].2) < (&w[1].0, w[1].2)), "{:?}", due);
+        for name in JOBS.map(job) {
+            let own: Vec<_> = due.iter().filter(|d| d.0 == name).collect();
+            prop_assert_eq!(coverage.uncovered(&name, minute(1001)).map(|u| u.count).sum::<u64>() as usize, own.len());
+            prop_assert_eq!(coverage.watermark(&name, end), own.first().map_or(end, |d| d.2.min(end)));
+        }
+        for (at, (job, plan, slot)) in due.iter().enumerate() {
+            coverage.receipt(index, *plan, job, *slot, Outcome::Collected, false);
+            index += 1;
+            prop_assert_eq!(coverage.due(end).count(), due.len() - at - 1);
+        }
+        let findings = coverage.take_findings();
+        prop_assert!(findings.iter().all(|f| f.code == "SLOT-ORDER"), "{:?}", findings);
+        let total = coverage.finish(end).total;
+        prop_assert_eq!(total.outcomes.get(&Outcome::Collected).copied().unwrap_or(0) as usize, due.len());
+        prop_assert_eq!(total.judged, total.outcomes.values().chain(total.missed.values()).sum::<u64>());
+        prop_assert_eq!((total.uncovered, total.open), (0, 0));
     }
 }
 
