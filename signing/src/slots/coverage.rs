@@ -478,6 +478,22 @@ impl Coverage {
         first.map_or(sealed_at, instant)
     }
 
+    /// Whether the job's slot has a receipt already; also where it lies before what this coverage was resumed from.
+    pub fn is_covered(&self, job: &Job, slot: Utc) -> bool {
+        let second = ceil_second(slot);
+        self.trusted_before.is_some_and(|known_from| second < known_from)
+            || self.tracks.get(job).is_some_and(|track| {
+                slot.timestamp_subsec_nanos() == 0
+                    && track.is_slot(second)
+                    && track.uncovered(second + 1).last().is_none_or(|(from, to)| !(from..to).contains(&second))
+            })
+    }
+
+    /// The plan in force at an instant: what a slot then is due under.
+    pub fn plan_at(&self, at: Utc) -> Option<Digest> {
+        self.in_force(at.timestamp()).map(|plan| plan.digest)
+    }
+
     /// The digest of the newest plan.
     pub fn newest_plan(&self) -> Option<Digest> {
         self.plans.last().map(|plan| plan.digest)
