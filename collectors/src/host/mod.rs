@@ -1,6 +1,7 @@
 //! Collectors that read the machine itself, or one whose root file system is mounted into the agent's container. They never change it.
 
 pub mod access;
+pub mod accounts;
 mod below;
 pub mod config;
 pub mod container;
@@ -35,6 +36,7 @@ pub fn open(config: &HostConfig, name: &str, helper: PathBuf) -> Source {
 /// Every collector of hosts.
 pub fn all(host: &Host, _config: &HostConfig) -> Vec<Arc<dyn Collector>> {
     vec![
+        Arc::new(accounts::Accounts::new(host.clone())),
         Arc::new(disk::Disk::new(host.clone())),
         Arc::new(patches::Patches::new(host.clone())),
         Arc::new(sshd::Sshd::new(host.clone())),

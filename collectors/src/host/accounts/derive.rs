@@ -1,0 +1,630 @@
+//! Records of accounts and sudo rules, from the kept files. It never fills a gap: what was refused, cut or not understood makes the answers
+//! that hang on it `null`, with the reason beside them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{
+    files::{self, Account, Groups, PasswdLine, Shadow},
+    logins,
+    sudoers::{self, Line, Rule, Sudoers, Who},
+};
+use crate::contract::{Answer, Evidence, Exchange, Population, Record, Records};
+
+/// Groups whose members can become root, or read what only root may.
+const PRIVILEGED_GROUPS: [&str; 12] =
+    ["root", "sudo", "wheel", "admin", "docker", "podman", "lxd", "incus-admin", "libvirt", "disk", "shadow", "kmem"];
+
+/// Shells that end a session at once.
+const NO_LOGIN: [&str; 7] = ["nologin", "false", "true", "null", "sync", "shutdown", "halt"];
+
+/// Included files may include others this deep, as in sudo.
+const INCLUDE_DEPTH: usize = 128;
+
+/// Sources of names whose accounts are in the files read here.
+const LOCAL_SOURCES: [&str; 3] = ["files", "compat", "systemd"];
+
+/// Where systemd looks for user records (userdb) and homes.
+pub(super) const USERDB: [&str; 5] =
+    ["/etc/userdb", "/run/userdb", "/usr/local/lib/userdb", "/usr/lib/userdb", "/var/lib/systemd/home"];
+
+/// Where sudo begins to read: the first that is there of sudo's own, and sudo-rs's.
+pub(super) const SUDOERS: [&str; 3] = ["/etc/sudoers", "/usr/etc/sudoers", "/etc/sudoers-rs"];
+
+/// What tells last logins; each prints UTC.
+pub(super) const LOGINS: [&[&str]; 3] = [&["lastlog2"], &["lastlog"], &["last", "-F", "-w"]];
+
+/// What there is to know of a question.
+enum Heard {
+    Full(Text),
+    /// Some of it, and why not all.
+    Part(Text, String),
+    Missing,
+    Unknown(String),
+}
+
+struct Text {
+    exchange: u64,
+    at: DateTime<Utc>,
+    text: String,
+}
+
+struct Kept<'a> {
+    evidence: &'a dyn Evidence,
+    exchanges: Vec<Exchange>,
+}
+
+impl Kept<'_> {
+    fn hear(&self, operation: &str, member: &str, what: &Value) -> io::Result<Heard> {
+        let words = match what {
+            Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.as_str().unwrap_or_default().to_string(),
+        };
+        let asked =
+            |exchange: &&Exchange| exchange.operation == operation && exchange.request.get(member) == Some(what);
+        let Some(exchange) = self.exchanges.iter().rev().find(asked) else {
+            return Ok(Heard::Unknown(format!("{words}: was not asked")));
+        };
+        let mut why = format!("{words}: {}", exchange.detail);
+        if let Some(said) = exchange.stderr.lines().map(str::trim).find(|line| !line.is_empty()) {
+            why = format!("{why}: {said}");
+        }
+        if exchange.answer == Answer::Denied && !exchange.caller.starts_with("uid 0") {
+            why.push_str("; run as root to know");
+        }
+        let text = || -> io::Result<Text> {
+            let text = String::from_utf8_lossy(&self.evidence.body(exchange)?).into_owned();
+            Ok(Text { exchange: exchange.number, at: exchange.ended_at, text })
+        };
+        Ok(match exchange.answer {
+            Answer::Ok if exchange.end.is_some() => Heard::Full(text()?),
+            Answer::Ok => Heard::Unknown(format!("{words}: its end was not seen")),
+            Answer::Missing => Heard::Missing,
+            _ if exchange.body.is_some() && operation == "read-file" => {
+                let mut text = text()?;
+                // The last line may be half.
+                text.text.truncate(text.text.rfind('\n').map_or(0, |at| at + 1));
+                Heard::Part(text, why)
+            }
+            _ => Heard::Unknown(why),
+        })
+    }
+
+    fn file(&self, path: &str) -> io::Result<Heard> {
+        self.hear("read-file", "path", &json!(path))
+    }
+
+    /// The names of regular files and links in a directory; `None`: it is not there.
+    fn names(&self, path: &str) -> io::Result<Result<Option<Vec<String>>, String>> {
+        Ok(match self.hear("list-directory", "path", &json!(path))? {
+            Heard::Missing => Ok(None),
+            Heard::Part(_, why) | Heard::Unknown(why) => Err(why),
+            Heard::Full(text) => super::file_names(text.text.as_bytes())
+                .map(Some)
+                .map_err(|error| format!("{path}: the kept list cannot be read: {error}")),
+        })
+    }
+}
+
+/// What can make the privileged question unknown, and the group and sudo facts that answer it.
+struct Rights {
+    groups: Option<Groups>,
+    sudoers: Sudoers,
+    rules: Vec<Rule>,
+    unknown: Vec<String>,
+}
+
+/// See [`crate::contract::Collector::derive`].
+pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Result<()> {
+    let kept = Kept { evidence, exchanges: evidence.exchanges().collect::<io::Result<_>>()? };
+    let nss = match kept.file("/etc/nsswitch.conf")? {
+        Heard::Full(text) => Ok(text.text),
+        Heard::Missing => Ok(String::new()),
+        Heard::Part(_, why) | Heard::Unknown(why) => Err(why),
+    };
+    let mut unknown = Vec::new();
+    let sudoers = sudo_rules(&kept, &nss, out, &mut unknown)?;
+    let groups = match kept.file("/etc/group")? {
+        Heard::Full(text) => {
+            let groups = files::groups(&text.text);
+            unknown.extend(groups.problems.iter().cloned());
+            Some(groups)
+        }
+        Heard::Missing => {
+            unknown.push("/etc/group: is not there".into());
+            None
+        }
+        Heard::Part(_, why) | Heard::Unknown(why) => {
+            unknown.push(why);
+            None
+        }
+    };
+    match nss.as_ref().map(|text| foreign(text, "group")) {
+        Ok(None) => {}
+        Ok(Some(why)) => unknown.push(why),
+        Err(why) => unknown.push(why.clone()),
+    }
+    for path in ["/etc/doas.conf"] {
+        match kept.file(path)? {
+            Heard::Missing => {}
+            Heard::Full(text)
+                if text.text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) => {}
+            Heard::Full(_) | Heard::Part(..) => unknown.push(format!("{path}: is there and is not interpreted")),
+            Heard::Unknown(why) => unknown.push(why),
+        }
+    }
+    for why in &unknown {
+        out.gap(why.clone());
+    }
+    let rules = sudoers.effective().collect();
+    accounts(&kept, &nss, &Rights { groups, sudoers, rules, unknown }, out)
+}
+
+/// Why names of a database come from elsewhere too.
+fn foreign(nss: &str, database: &str) -> Option<String> {
+    let sources = files::nss_sources(nss, database);
+    let others: Vec<&str> = sources.iter().map(String::as_str).filter(|name| !LOCAL_SOURCES.contains(name)).collect();
+    (!others.is_empty())
+        .then(|| format!("/etc/nsswitch.conf: {database} comes from {} too, which is not read here", others.join(", ")))
+}
+
+fn accounts(kept: &Kept<'_>, nss: &Result<String, String>, rights: &Rights, out: &mut dyn Records) -> io::Result<()> {
+    let mut cut = Vec::new();
+    let passwd = match kept.file("/etc/passwd")? {
+        Heard::Full(text) => text,
+        Heard::Part(text, why) => {
+            cut.push(why);
+            text
+        }
+        Heard::Missing => {
+            out.population("account", Population::Unread("/etc/passwd: is not there".into()));
+            return Ok(());
+        }
+        Heard::Unknown(why) => {
+            out.population("account", Population::Unread(why));
+            return Ok(());
+        }
+    };
+    match nss {
+        Err(why) => cut.push(why.clone()),
+        Ok(text) => {
+            cut.extend(foreign(text, "passwd"));
+            if files::nss_sources(text, "passwd").iter().any(|source| source == "systemd") {
+                cut.extend(userdb(kept)?);
+            }
+        }
+    }
+    let shadow = shadow(kept, out)?;
+    let human = human_range(kept, out)?;
+    let logins = last_logins(kept, out)?;
+    let lines = files::passwd(&passwd.text);
+    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut uids: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut malformed = false;
+    for line in &lines {
+        match line {
+            PasswdLine::Account(account) => {
+                *names.entry(&account.name).or_default() += 1;
+                *uids.entry(account.uid).or_default() += 1;
+            }
+            PasswdLine::Elsewhere(name) => cut.push(format!("/etc/passwd: {name} takes in accounts from elsewhere")),
+            PasswdLine::Malformed { line, why, .. } => {
+                malformed = true;
+                out.gap(format!("/etc/passwd line {line}: {why}"));
+            }
+        }
+    }
+    let mut ids = BTreeSet::new();
+    for line in &lines {
+        let (number, name, fields) = match line {
+            PasswdLine::Elsewhere(_) => continue,
+            PasswdLine::Malformed { line, name, why } => (*line, name, unknown_account(name, why)),
+            PasswdLine::Account(account) => {
+                let mut fields = account_fields(account, &passwd, shadow.as_ref(), human, &logins, rights);
+                // A malformed line could be the one that shares.
+                let shared = |count: u32| {
+                    if count > 1 {
+                        json!(true)
+                    } else if malformed || !cut.is_empty() {
+                        Value::Null
+                    } else {
+                        json!(false)
+                    }
+                };
+                fields.insert("uid_shared".into(), shared(uids[&account.uid]));
+                fields.insert("name_shared".into(), shared(names[account.name.as_str()]));
+                (account.line, &account.name, fields)
+            }
+        };
+        let mut id = if name.is_empty() { format!("line {number}") } else { name.clone() };
+        if !ids.insert(id.clone()) {
+            id = format!("{id} (line {number})");
+            ids.insert(id.clone());
+        }
+        out.record("account", Record { id, as_of: Some(passwd.at), exchange: passwd.exchange, fields })?;
+    }
+    out.population("account", whole_unless(cut));
+    Ok(())
+}
+
+fn whole_unless(cut: Vec<String>) -> Population {
+    if cut.is_empty() { Population::Whole } else { Population::Cut(cut.join("; ")) }
+}
+
+/// Why systemd may know more accounts than `/etc/passwd`.
+fn userdb(kept: &Kept<'_>) -> io::Result<Vec<String>> {
+    let mut cut = Vec::new();
+    for path in USERDB {
+        match kept.names(path)? {
+            Ok(None) => {}
+            Ok(Some(names))
+                if !names.iter().any(|name| [".user", ".identity"].iter().any(|end| name.ends_with(end))) => {}
+            Ok(Some(_)) => cut.push(format!("{path}: holds accounts of systemd's, which are not read here")),
+            Err(why) => cut.push(why),
+        }
+    }
+    Ok(cut)
+}
+
+/// The entries, and whether a name that is not among them has none.
+struct Shadows {
+    entries: BTreeMap<String, Shadow>,
+    complete: bool,
+}
+
+fn shadow(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<Option<Shadows>> {
+    let (text, mut complete) = match kept.file("/etc/shadow")? {
+        Heard::Full(text) => (text, true),
+        Heard::Part(text, why) => {
+            out.gap(why);
+            (text, false)
+        }
+        Heard::Missing => {
+            out.gap("/etc/shadow: is not there, so the states of passwords are not known".into());
+            return Ok(None);
+        }
+        Heard::Unknown(why) => {
+            out.gap(why);
+            return Ok(None);
+        }
+    };
+    let (entries, problems) = files::shadow(&text.text);
+    for problem in problems {
+        complete = false;
+        out.gap(problem);
+    }
+    Ok(Some(Shadows { entries, complete }))
+}
+
+/// The uids of people: shadow's own defaults where `login.defs` says nothing.
+fn human_range(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<Option<(u32, u32)>> {
+    Ok(match kept.file("/etc/login.defs")? {
+        Heard::Full(text) => {
+            let value = |key, default| files::login_def(&text.text, key).unwrap_or(default);
+            Some((value("UID_MIN", 1000), value("UID_MAX", 60_000)))
+        }
+        Heard::Missing => Some((1000, 60_000)),
+        Heard::Part(_, why) | Heard::Unknown(why) => {
+            out.gap(why);
+            None
+        }
+    })
+}
+
+fn last_logins(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<BTreeMap<String, DateTime<Utc>>> {
+    let mut found: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+    let mut answered = false;
+    for argv in LOGINS {
+        let read = match kept.hear("run-command", "argv", &json!(argv))? {
+            Heard::Full(text) if argv[0] == "last" => logins::last(&text.text),
+            Heard::Full(text) => logins::lastlog(&text.text),
+            Heard::Missing => continue,
+            Heard::Part(_, why) | Heard::Unknown(why) => {
+                out.gap(why);
+                continue;
+            }
+        };
+        answered = true;
+        for (name, at) in read {
+            let newest = found.entry(name).or_insert(at);
+            *newest = at.max(*newest);
+        }
+    }
+    if !answered {
+        out.gap("last logins: neither lastlog2 nor lastlog nor last answered".into());
+    }
+    Ok(found)
+}
+
+fn unknown_account(name: &str, why: &str) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("name".into(), json!(name));
+    for key in ACCOUNT_FIELDS {
+        fields.insert(key.into(), Value::Null);
+    }
+    fields.insert("malformed".into(), json!(why));
+    fields
+}
+
+/// Every field of an account beside its name, in order.
+const ACCOUNT_FIELDS: [&str; 22] = [
+    "uid",
+    "gid",
+    "shell",
+    "login_shell",
+    "home",
+    "human",
+    "password",
+    "locked",
+    "must_change",
+    "last_change",
+    "expires",
+    "expired",
+    "groups",
+    "privileged",
+    "privileged_by",
+    "privileged_text",
+    "privileged_unknown",
+    "last_login",
+    "idle_days",
+    "malformed",
+    "uid_shared",
+    "name_shared",
+];
+
+fn account_fields(
+    account: &Account,
+    passwd: &Text,
+    shadow: Option<&Shadows>,
+    human: Option<(u32, u32)>,
+    logins: &BTreeMap<String, DateTime<Utc>>,
+    rights: &Rights,
+) -> Map<String, Value> {
+    let entry = shadow.and_then(|shadow| shadow.entries.get(&account.name));
+    let password = match (account.password.as_str(), entry, shadow) {
+        ("x", Some(entry), _) => Some(entry.password.clone()),
+        ("x", None, Some(shadow)) if shadow.complete => Some("no entry".into()),
+        ("x", ..) => None,
+        (state, ..) => Some(state.into()),
+    };
+    let dates = entry.filter(|entry| !entry.unclear);
+    // No entry, no expiry: proved only by a shadow file that was read whole.
+    let no_expiry = dates.is_some() || shadow.is_some_and(|shadow| shadow.complete && entry.is_none());
+    let expires = dates.and_then(|entry| entry.expires);
+    let expired = no_expiry.then(|| expires.is_some_and(|date| date <= passwd.at.date_naive()));
+    let shell = account.shell.rsplit('/').next().unwrap_or_default();
+    let last_login = logins.get(&account.name);
+    let standing = standing(account, rights);
+    let mut fields = Map::new();
+    fields.insert("name".into(), json!(account.name));
+    for key in ACCOUNT_FIELDS {
+        let value = match key {
+            "uid" => json!(account.uid),
+            "gid" => json!(account.gid),
+            "shell" => json!(account.shell),
+            "login_shell" => json!(!NO_LOGIN.contains(&shell)),
+            "home" => json!(account.home),
+            "human" => json!(human.map(|(from, to)| (from..=to).contains(&account.uid))),
+            "locked" => {
+                json!(password.as_ref().map(|state| matches!(state.as_str(), "locked" | "no entry" | "unusable")))
+            }
+            "password" => json!(password.as_ref().map(|state| state.replace('=', ":"))),
+            "must_change" => json!(dates.map(|entry| entry.must_change)),
+            "last_change" => json!(dates.and_then(|entry| entry.last_change).map(|date| date.to_string())),
+            "expires" => json!(expires.map(|date| date.to_string())),
+            "expired" => json!(expired),
+            "groups" => {
+                json!(standing.groups.as_ref().map(|groups| groups.iter().map(|(name, _)| name).collect::<Vec<_>>()))
+            }
+            "privileged" => json!(standing.privileged()),
+            "privileged_by" => json!(standing.by),
+            "privileged_text" => json!(standing.by.join(", ")),
+            "privileged_unknown" => match standing.privileged() {
+                None => json!(standing.unknown.join("; ")),
+                Some(_) => Value::Null,
+            },
+            "last_login" => json!(last_login.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))),
+            "idle_days" => json!(last_login.map(|at| (passwd.at - *at).num_days().max(0))),
+            _ => Value::Null,
+        };
+        fields.insert(key.into(), value);
+    }
+    fields
+}
+
+/// What an account may do, by which paths, and what is not known of it.
+struct Standing {
+    groups: Option<Vec<(String, u32)>>,
+    by: Vec<String>,
+    unknown: Vec<String>,
+}
+
+impl Standing {
+    fn privileged(&self) -> Option<bool> {
+        match (self.by.is_empty(), self.unknown.is_empty()) {
+            (false, _) => Some(true),
+            (true, true) => Some(false),
+            (true, false) => None,
+        }
+    }
+}
+
+fn standing(account: &Account, rights: &Rights) -> Standing {
+    let groups = rights.groups.as_ref().map(|groups| {
+        let mut of: Vec<(String, u32)> = groups
+            .list
+            .iter()
+            .filter(|(_, gid, members)| *gid == account.gid || members.contains(&account.name))
+            .map(|(name, gid, _)| (name.clone(), *gid))
+            .collect();
+        of.sort();
+        of.dedup();
+        of
+    });
+    let mut standing = Standing { groups, by: Vec::new(), unknown: rights.unknown.clone() };
+    if account.uid == 0 {
+        standing.by.push("uid 0".into());
+    }
+    let mut named: Vec<&str> = standing.groups.iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let zero = account.gid == 0 || standing.groups.iter().flatten().any(|(_, gid)| *gid == 0);
+    if zero && !named.contains(&"root") {
+        named.push("root");
+    }
+    let named: Vec<String> =
+        named.into_iter().filter(|name| PRIVILEGED_GROUPS.contains(name)).map(|name| format!("group {name}")).collect();
+    standing.by.extend(named);
+    let who = Who { name: &account.name, uid: account.uid, groups: standing.groups.as_deref() };
+    for rule in &rights.rules {
+        let place = format!("{}:{}", rule.file, rule.line);
+        match (rights.sudoers.is_for(rule, &who), rights.sudoers.gives_root(rule)) {
+            (Some(true), Some(true)) => standing.by.push(format!("sudoers {place}")),
+            (Some(false), _) | (_, Some(false)) => {}
+            _ => standing.unknown.push(format!("{place}: whether this rule gives root to this account is not known")),
+        }
+    }
+    standing.by.dedup();
+    standing
+}
+
+/// Reads sudoers with its includes, as sudo does, and puts the rules.
+fn sudo_rules(
+    kept: &Kept<'_>,
+    nss: &Result<String, String>,
+    out: &mut dyn Records,
+    unknown: &mut Vec<String>,
+) -> io::Result<Sudoers> {
+    let mut walk = Walk { kept, sudoers: Sudoers::default(), cut: Vec::new(), sources: BTreeMap::new() };
+    let mut there = false;
+    for path in SUDOERS {
+        // sudo's own second place counts only where the first is not there.
+        if there && path == "/usr/etc/sudoers" {
+            continue;
+        }
+        there |= walk.file(path, 0, true)?;
+    }
+    match nss.as_ref().map(|text| foreign(text, "sudoers")) {
+        Ok(None) => {}
+        Ok(Some(why)) => walk.cut.push(why),
+        Err(why) => walk.cut.push(why.clone()),
+    }
+    let Walk { sudoers, mut cut, sources, .. } = walk;
+    cut.extend(
+        sudoers.problems.iter().map(|problem| format!("{} line {}: {}", problem.file, problem.line, problem.why)),
+    );
+    let mut ids: BTreeMap<String, u32> = BTreeMap::new();
+    let mut count = 0;
+    for rule in sudoers.effective() {
+        let Some((exchange, at)) = sources.get(&rule.file) else { continue };
+        let who = rule.who.join(", ");
+        let runas = match (rule.runas_users.is_empty(), rule.runas_groups.is_empty()) {
+            (true, true) => "root".to_string(),
+            (_, true) => rule.runas_users.join(", "),
+            _ => format!("{}:{}", rule.runas_users.join(", "), rule.runas_groups.join(", ")),
+        };
+        // By content, so that a line added above changes no other rule's id.
+        let content = json!([rule.hosts, runas, rule.nopasswd, rule.commands]).to_string();
+        let mut id = format!("{}: {who} {}", rule.file, &hex::encode(Sha256::digest(content))[..12]);
+        let seen = ids.entry(id.clone()).or_default();
+        *seen += 1;
+        if *seen > 1 {
+            id = format!("{id} #{seen}");
+        }
+        let fields = json!({
+            "who": rule.who,
+            "who_text": who,
+            "hosts": rule.hosts,
+            "runas": runas,
+            "nopasswd": rule.nopasswd,
+            "commands": rule.commands,
+            "all_commands": sudoers.allows_everything(&rule),
+            "gives_root": sudoers.gives_root(&rule),
+            "file": rule.file,
+            "line": rule.line,
+        });
+        let Value::Object(fields) = fields else { continue };
+        out.record("sudo_rule", Record { id, as_of: Some(*at), exchange: *exchange, fields })?;
+        count += 1;
+    }
+    unknown.extend(cut.iter().cloned());
+    out.population(
+        "sudo_rule",
+        match (there, cut.is_empty()) {
+            (false, true) => Population::Absent("there is no sudoers file, and sudo runs nothing without one".into()),
+            (true, true) => Population::Whole,
+            (_, false) if count == 0 => Population::Unread(cut.join("; ")),
+            (_, false) => Population::Cut(cut.join("; ")),
+        },
+    );
+    Ok(sudoers)
+}
+
+struct Walk<'a> {
+    kept: &'a Kept<'a>,
+    sudoers: Sudoers,
+    cut: Vec<String>,
+    /// Of each file that was read: its exchange and when.
+    sources: BTreeMap<String, (u64, DateTime<Utc>)>,
+}
+
+impl Walk<'_> {
+    /// Whether the file is there, or could be.
+    fn file(&mut self, path: &str, depth: usize, first: bool) -> io::Result<bool> {
+        if depth > INCLUDE_DEPTH {
+            self.cut.push(format!("{path}: included too deep"));
+            return Ok(true);
+        }
+        let text = match self.kept.file(path)? {
+            Heard::Full(text) => text,
+            Heard::Part(text, why) => {
+                self.cut.push(why);
+                text
+            }
+            Heard::Missing => return Ok(false),
+            // Places that were not looked at because sudo does not either.
+            Heard::Unknown(why) if first && why.ends_with("was not asked") && path != SUDOERS[0] => return Ok(false),
+            Heard::Unknown(why) => {
+                self.cut.push(why);
+                return Ok(true);
+            }
+        };
+        if self.sources.insert(path.into(), (text.exchange, text.at)).is_some() {
+            self.cut.push(format!("{path}: included more than once"));
+            return Ok(true);
+        }
+        for line in sudoers::lines(&text.text) {
+            match line {
+                Line::Other { line, text } => self.sudoers.line(path, line, &text),
+                Line::Include(target) => match sudoers::resolve(&target, path) {
+                    Some(target) => {
+                        self.file(&target, depth + 1, false)?;
+                    }
+                    None => self.cut.push(format!("{path}: includes {target}, which depends on the host's name")),
+                },
+                Line::IncludeDirectory(target) => match sudoers::resolve(&target, path) {
+                    Some(target) => self.directory(&target, depth)?,
+                    None => self.cut.push(format!("{path}: includes {target}, which depends on the host's name")),
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    fn directory(&mut self, path: &str, depth: usize) -> io::Result<()> {
+        match self.kept.names(path)? {
+            Ok(None) => {}
+            Err(why) => self.cut.push(why),
+            Ok(Some(names)) => {
+                for name in names.iter().filter(|name| sudoers::is_read_from_directory(name)) {
+                    self.file(&format!("{path}/{name}"), depth + 1, false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
