@@ -4,5 +4,6 @@ pub mod archive;
 pub mod clock;
 pub mod durable;
 pub mod keystore;
+pub mod ledger;
 pub mod pipeline;
 pub mod schedule;

@@ -43,6 +43,7 @@ use crate::{
     clock::Clock,
     durable::Disk,
     keystore::Keys,
+    ledger::Ledger,
 };
 use append::{Log, MAX_BATCH, Whose};
 use spool::{BUNDLE, DOCUMENT, PAYLOAD, Spool};
@@ -419,6 +420,12 @@ impl Pipeline {
     /// How it stands, now and after each drain.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.0.status.subscribe()
+    }
+
+    /// The log up to the newest checkpoint, read back.
+    pub fn ledger(&self) -> Ledger {
+        let size = self.checkpoint().map_or(0, |known| known.size);
+        Ledger::new(self.0.core.archive.reader(), self.0.core.keys.set.clone(), size)
     }
 
     /// What it works with.
