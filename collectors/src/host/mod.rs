@@ -8,6 +8,7 @@ pub mod container;
 pub mod disk;
 mod kept;
 pub mod patches;
+pub mod privileged;
 mod scrub;
 pub mod sshd;
 pub mod time_sync;
@@ -39,6 +40,7 @@ pub fn all(host: &Host, _config: &HostConfig) -> Vec<Arc<dyn Collector>> {
         Arc::new(accounts::Accounts::new(host.clone())),
         Arc::new(disk::Disk::new(host.clone())),
         Arc::new(patches::Patches::new(host.clone())),
+        Arc::new(privileged::PrivilegedChanges::default()),
         Arc::new(sshd::Sshd::new(host.clone())),
         Arc::new(time_sync::TimeSync::new(host.clone())),
     ]

@@ -116,7 +116,8 @@ impl Kept<'_> {
 struct Rights {
     groups: Option<Groups>,
     sudoers: Sudoers,
-    rules: Vec<Rule>,
+    /// Each with its record's id.
+    rules: Vec<(String, Rule)>,
     unknown: Vec<String>,
 }
 
@@ -129,7 +130,7 @@ pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Resu
         Heard::Part(_, why) | Heard::Unknown(why) => Err(why),
     };
     let mut unknown = Vec::new();
-    let sudoers = sudo_rules(&kept, &nss, out, &mut unknown)?;
+    let (sudoers, rules) = sudo_rules(&kept, &nss, out, &mut unknown)?;
     let groups = match kept.file("/etc/group")? {
         Heard::Full(text) => {
             let groups = files::groups(&text.text);
@@ -162,7 +163,6 @@ pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Resu
     for why in &unknown {
         out.gap(why.clone());
     }
-    let rules = sudoers.effective().collect();
     accounts(&kept, &nss, &Rights { groups, sudoers, rules, unknown }, out)
 }
 
@@ -480,12 +480,11 @@ fn standing(account: &Account, rights: &Rights) -> Standing {
         named.into_iter().filter(|name| PRIVILEGED_GROUPS.contains(name)).map(|name| format!("group {name}")).collect();
     standing.by.extend(named);
     let who = Who { name: &account.name, uid: account.uid, groups: standing.groups.as_deref() };
-    for rule in &rights.rules {
-        let place = format!("{}:{}", rule.file, rule.line);
+    for (id, rule) in &rights.rules {
         match (rights.sudoers.is_for(rule, &who), rights.sudoers.gives_root(rule)) {
-            (Some(true), Some(true)) => standing.by.push(format!("sudoers {place}")),
+            (Some(true), Some(true)) => standing.by.push(format!("sudo rule {id}")),
             (Some(false), _) | (_, Some(false)) => {}
-            _ => standing.unknown.push(format!("{place}: whether this rule gives root to this account is not known")),
+            _ => standing.unknown.push(format!("whether sudo rule {id} gives root to this account is not known")),
         }
     }
     standing.by.dedup();
@@ -498,7 +497,7 @@ fn sudo_rules(
     nss: &Result<String, String>,
     out: &mut dyn Records,
     unknown: &mut Vec<String>,
-) -> io::Result<Sudoers> {
+) -> io::Result<(Sudoers, Vec<(String, Rule)>)> {
     let mut walk = Walk { kept, sudoers: Sudoers::default(), cut: Vec::new(), sources: BTreeMap::new() };
     let mut there = false;
     for path in SUDOERS {
@@ -518,7 +517,7 @@ fn sudo_rules(
         sudoers.problems.iter().map(|problem| format!("{} line {}: {}", problem.file, problem.line, problem.why)),
     );
     let mut ids: BTreeMap<String, u32> = BTreeMap::new();
-    let mut count = 0;
+    let mut rules = Vec::new();
     for rule in sudoers.effective() {
         let Some((exchange, at)) = sources.get(&rule.file) else { continue };
         let who = rule.who.join(", ");
@@ -548,8 +547,8 @@ fn sudo_rules(
             "line": rule.line,
         });
         let Value::Object(fields) = fields else { continue };
-        out.record("sudo_rule", Record { id, as_of: Some(*at), exchange: *exchange, fields })?;
-        count += 1;
+        out.record("sudo_rule", Record { id: id.clone(), as_of: Some(*at), exchange: *exchange, fields })?;
+        rules.push((id, rule));
     }
     unknown.extend(cut.iter().cloned());
     out.population(
@@ -557,11 +556,11 @@ fn sudo_rules(
         match (there, cut.is_empty()) {
             (false, true) => Population::Absent("there is no sudoers file, and sudo runs nothing without one".into()),
             (true, true) => Population::Whole,
-            (_, false) if count == 0 => Population::Unread(cut.join("; ")),
+            (_, false) if rules.is_empty() => Population::Unread(cut.join("; ")),
             (_, false) => Population::Cut(cut.join("; ")),
         },
     );
-    Ok(sudoers)
+    Ok((sudoers, rules))
 }
 
 struct Walk<'a> {

@@ -281,7 +281,8 @@ fn sudoers_is_followed_through_its_includes() {
         (&rule["who_text"], &rule["nopasswd"], &rule["all_commands"]),
         (&json!("%ops"), &json!(true), &json!(true))
     );
-    assert_eq!(records.get("account", "bob")["privileged_by"], json!(["sudoers /etc/sudoers.d/10-ops:1"]));
+    let by = format!("sudo rule {}", rule["id"].as_str().unwrap());
+    assert_eq!(records.get("account", "bob")["privileged_by"], json!([by]));
     assert_eq!(records.get("account", "carol")["privileged"], json!(false));
 }
 
