@@ -457,3 +457,71 @@ async fn read_as_nobody() {
     let denied = denied.unwrap();
     assert_eq!((denied.answer, denied.body, denied.caller.as_str()), (Answer::Denied, None, "uid 65534 (nobody)"));
 }
+
+mod any_bytes {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// Lines that are nearly right, so that more than the first refusal is reached.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just("root:x:0:0::/:/bin/sh\n".to_string()),
+            "[a-z+#@%!-]{0,4}(:[a-z0-9$*!]{0,6}){0,9}\n",
+            "(Defaults|User_Alias|Cmnd_Alias|@include|#includedir)?[ A-Za-z0-9!%#,:=()\\\\\"/.]{0,40}\\\\?\n",
+            "(%|#|!|ALL|A)[A-Z0-9]{0,3} ALL ?= ?(\\([A-Za-z,:! ]{0,8}\\))? ?(NOPASSWD:|CWD=/)? ?[!A-Za-z/, ]{0,12}\n",
+            "[a-z]{1,4} pts/0 (Fri|Sun) Nov [0-9]{1,2} 1[0-9]:00:00 (\\+0000 )?[0-9]{1,6}\n",
+        ];
+        prop_oneof![vec(piece, 0..8).prop_map(|pieces| pieces.concat().into_bytes()), vec(any::<u8>(), 0..200)]
+    }
+
+    fn answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            6 => Just(Answer::Ok),
+            1 => Just(Answer::CutShort),
+            1 => Just(Answer::Denied),
+            1 => Just(Answer::Missing),
+        ]
+    }
+
+    fn asked() -> Vec<(&'static str, Value)> {
+        let files = ["nsswitch.conf", "login.defs", "passwd", "group", "shadow", "sudoers", "sudoers-rs", "doas.conf"];
+        let files = files.iter().map(|name| ("read-file", json!({"path": format!("/etc/{name}")})));
+        let directories = derive::USERDB.iter().map(|path| ("list-directory", json!({"path": path})));
+        let commands = derive::LOGINS.iter().map(|argv| ("run-command", json!({"argv": argv, "env": []})));
+        files.chain(directories).chain(commands).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn deriving_never_panics_and_never_keeps_a_list_whole_that_was_not_read(
+            answers in vec((answer(), text()), asked().len())
+        ) {
+            let mut evidence = FakeEvidence::new();
+            let passwd = answers[2].0;
+            for ((operation, request), (answer, body)) in asked().into_iter().zip(answers) {
+                let body = if matches!(answer, Answer::Ok | Answer::CutShort) { body } else { Vec::new() };
+                evidence = evidence.add(operation, request, answer, "said", None, body);
+            }
+            let mut records = MemoryRecords::default();
+            derive::derive(&evidence, &mut records).unwrap();
+            prop_assert!(passwd == Answer::Ok || population(&records, "account") != &Population::Whole);
+            let mut again = MemoryRecords::default();
+            derive::derive(&evidence, &mut again).unwrap();
+            prop_assert_eq!(records, again);
+        }
+
+        #[test]
+        fn of_a_shadow_field_nothing_but_its_state_is_kept(secret in "[./A-Za-z0-9$]{14,40}", tail in "(:[0-9]{0,3}){0,8}") {
+            for line in [format!("root:{secret}{tail}"), format!("root:!{secret}{tail}"), secret.clone()] {
+                let (mut out, mut redactor) = (Vec::new(), files::shadow_redact().begin());
+                redactor.push(line.as_bytes(), &mut out).unwrap();
+                redactor.finish(&mut out).unwrap();
+                let kept = String::from_utf8(out).unwrap();
+                prop_assert!(!kept.contains(&secret), "{}", kept);
+            }
+        }
+    }
+}
