@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clock;
+pub mod config;
 pub mod durable;
 pub mod keystore;
 pub mod ledger;

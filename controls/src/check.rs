@@ -130,6 +130,20 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
+impl Check {
+    /// The names that the expressions take from `$parameters`, as far as they are spelt `$parameters.name`.
+    pub fn parameter_names(&self) -> BTreeSet<String> {
+        let joined = self.join.values().flat_map(|join| [Some(&join.on), join.key.as_ref()]);
+        let own = [Some(&self.pass), self.exempt.as_ref(), self.filter.as_ref()];
+        let texts = own.into_iter().chain(joined).flatten();
+        let names = texts.flat_map(|code| code.split("$parameters.").skip(1)).map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            rest[..end].to_owned()
+        });
+        names.filter(|name| !name.is_empty()).collect()
+    }
+}
+
 /// Reads a YAML list of checks, each with `id`, `item`, `population` (`kind` or `kind | jq condition`), `pass`, `says` and, where
 /// needed, `exempt`, `requires`, `join` and `parameters`.
 ///
@@ -298,6 +312,7 @@ mod tests {
         assert_eq!(checks[0].filter.as_deref(), Some(r#".status == "ACTIVE""#));
         assert_eq!(checks[0].requires, ["organization"]);
         assert_eq!(checks[0].join["lacking"].key, None);
+        assert_eq!(checks[0].parameter_names(), BTreeSet::from(["break_glass_accounts".to_owned()]));
         assert!(parse_checks("").unwrap().is_empty());
         assert!(parse_checks("[]").unwrap().is_empty());
     }

@@ -1,0 +1,101 @@
+//! What is wrong with a configuration: where, at which key, and what to write instead. A value that may be a secret is never repeated.
+
+use std::fmt;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// `evidenced.yaml:12`, or the environment variable; empty for the whole.
+    pub place: String,
+    /// `jobs[0].schedule`; empty for the whole.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [&self.place, &self.key] {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A configuration that is refused: every mistake that was found.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    /// At least one, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// Sorts by line; variables come last.
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        let line = |problem: &Problem| {
+            problem.place.rsplit_once(':').and_then(|(_, line)| line.parse::<u64>().ok()).unwrap_or(u64::MAX)
+        };
+        problems.sort_by_key(line);
+        Self { problems }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is refused")?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a key sounds as if its value were a secret itself, and not where one is.
+pub(super) fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let words = ["password", "passphrase", "secret", "token", "private_key", "api_key", "credential"];
+    let places = ["_file", "_path", "_id", "_env"];
+    words.iter().any(|word| key.contains(word)) && !places.iter().any(|end| key.ends_with(end))
+}
+
+/// The message for a key that is not known.
+pub(super) fn refused_key(name: &str, known: &[&str]) -> String {
+    if sounds_secret(name) {
+        return format!(
+            "secrets are not written into the configuration; put it into a file of mode 0600 and name the file{}",
+            nearest(&format!("{name}_file"), known).map(|key| format!(" (`{key}`)")).unwrap_or_default()
+        );
+    }
+    if name == "s3" {
+        return "unknown key: archives in S3 are not in this version; write `directory`".into();
+    }
+    match nearest(name, known) {
+        Some(key) => format!("unknown key; did you mean `{key}`?"),
+        None if known.is_empty() => "unknown key; none is taken here".into(),
+        None => format!("unknown key; known are {}", known.join(", ")),
+    }
+}
+
+/// The known key that is meant, if one is near enough.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let best = known.iter().map(|key| (distance(name, key), *key)).min()?;
+    (best.0 <= name.len().div_ceil(3)).then_some(best.1)
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}

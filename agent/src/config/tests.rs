@@ -1,0 +1,354 @@
+//! What is read, and the very words of what is refused.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::{ffi::OsString, path::PathBuf};
+
+use collectors::contract::Source;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// The file is named `c.yaml` in messages; its directory is cut off.
+fn load_with(yaml: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("c.yaml");
+    fs::write(&path, yaml).unwrap();
+    Config::load(Some(&path), environment(variables))
+        .map_err(|error| error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+}
+
+fn load(yaml: &str) -> Result<Loaded, String> {
+    load_with(yaml, &[])
+}
+
+/// The mistakes, without the first line.
+fn refused(yaml: &str) -> Vec<String> {
+    lines(&load(yaml).unwrap_err())
+}
+
+fn lines(error: &str) -> Vec<String> {
+    let (head, rest) = error.split_once('\n').unwrap();
+    assert_eq!(head, "the configuration is refused");
+    rest.lines().map(|line| line.trim_start().to_owned()).collect()
+}
+
+#[test]
+fn nothing_written_is_this_host_into_evidence() {
+    let dir = TempDir::new().unwrap();
+    let missing = Config::load(Some(&dir.path().join("none.yaml")), []).unwrap_err().to_string();
+    assert!(missing.contains("none.yaml: the configuration cannot be read: No such file"), "{missing}");
+    for yaml in ["", "# nothing\n", "---\n"] {
+        assert_eq!(load(yaml).unwrap().config, Config::default(), "{yaml:?}");
+    }
+    let config = Config::default();
+    assert_eq!(config.archive.directory, PathBuf::from("./evidence"));
+    assert_eq!(config.signing.receipts.file, PathBuf::from("./evidence.keys/receipts.pem"));
+    assert_eq!((config.sources.len(), config.sources[0].name.as_str()), (1, "this"));
+}
+
+#[test]
+fn everything_written_is_read() {
+    let loaded = load(
+        r#"
+origin: evidence.acme.example/prod   # names the log
+period: {from: 2026-07-01, to: 2027-06-30}
+state_dir: /var/lib/evidenced
+archive: {directory: /srv/evidence}
+signing:
+  receipts: {file: /run/secrets/receipts.pem}
+  checkpoints: {file: /run/secrets/checkpoint.pem}
+  keys: /etc/evidenced/keys.json
+sources:
+  - name: db
+    host:
+      root: /host
+      restic: [{name: nightly, repository: "sftp:backup:/db", password_file: /run/secrets/restic}]
+jobs:
+  - {collector: host/accounts, schedule: "15 */4 * * *", zone: Europe/Berlin, attempts: 2, deadline: 90s}
+  - {collector: host/mfa, source: db, enabled: false, reason: no people log in}
+schedule: {zone: UTC, start_within: 20m, grace: 1m, spread: 30s, settle: 5m, attempts: 5}
+parallel_jobs: 2
+append_every: 10s
+stop_within: 1m
+max_spool_bytes: 10000000000
+controls:
+  parameters: {rpo_hours: 24, names: [a, b], ratio: 0.5, deep: {no: no}}
+log: {format: json, level: debug}
+"#,
+    )
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.period.unwrap().to.to_string(), "2027-06-30");
+    assert_eq!(config.sources[0].host.as_ref().unwrap().restic[0].name, "nightly");
+    assert_eq!(config.max_spool_bytes, Some(10_000_000_000));
+    assert_eq!(config.parameters(), json!({"deep": {"no": "no"}, "names": ["a", "b"], "ratio": 0.5, "rpo_hours": 24}));
+    assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Json, "debug"));
+    assert!(loaded.places["jobs[0].schedule"].ends_with("c.yaml:16"));
+
+    let wish = |collector, source| config.wish(collector, source, "@daily", std::time::Duration::from_secs(600));
+    let Wish::Run(accounts) = wish("host/accounts", "db") else { panic!() };
+    assert_eq!(
+        (accounts.schedule.as_str(), accounts.zone.as_str(), accounts.attempts),
+        ("15 */4 * * *", "Europe/Berlin", 2)
+    );
+    assert_eq!(
+        (accounts.deadline.as_secs(), accounts.start_within.as_secs(), accounts.spread.as_secs()),
+        (90, 1200, 30)
+    );
+    assert_eq!(wish("host/mfa", "db"), Wish::Off("no people log in".into()));
+    let Wish::Run(other) = wish("host/mfa", "other") else { panic!() };
+    assert_eq!((other.schedule.as_str(), other.zone.as_str(), other.attempts), ("@daily", "UTC", 5));
+    assert_eq!(other.deadline.as_secs(), 600);
+}
+
+#[test]
+fn what_is_written_for_a_source_goes_before_what_is_written_for_all() {
+    let config = load(
+        "jobs:\n- {collector: host/a, deadline: 1m, attempts: 2}\n- {collector: host/a, source: x, deadline: 2m}\n\
+         - {collector: host/b, enabled: false, reason: r}\n- {collector: host/b, source: x}\n",
+    )
+    .unwrap()
+    .config;
+    let wish = |collector, source| config.wish(collector, source, "@daily", std::time::Duration::from_secs(1));
+    let Wish::Run(x) = wish("host/a", "x") else { panic!() };
+    assert_eq!((x.deadline.as_secs(), x.attempts), (120, 2));
+    assert!(matches!(wish("host/b", "x"), Wish::Run(_)));
+    assert_eq!(wish("host/b", "y"), Wish::Off("r".into()));
+}
+
+#[test]
+fn values_mean_what_yaml_says_and_are_never_coerced() {
+    assert_eq!(
+        refused(
+            "parallel_jobs: '1'\nstate_dir: 5\njobs:\n  - collector: host/a\n    enabled: no\n    attempts: 1.0\n\
+             \x20 - {collector: host/b, enabled: 'true', reason: yes}\nappend_every: 60\nmax_spool_bytes: -1\nlog: {format: xml}\n\
+             archive: ./here\nsources: {}\nperiod: {from: 2026-02-30, to: 2026-03-01}\nschedule: null\n"
+        ),
+        [
+            "c.yaml:1: parallel_jobs: expected a whole number, found the text \"1\"; write it without quotes",
+            "c.yaml:2: state_dir: expected text, found 5; put it in quotes",
+            "c.yaml:5: jobs[0].enabled: expected true or false, found the text \"no\"; YAML 1.2 takes it for text: write false",
+            "c.yaml:6: jobs[0].attempts: expected a whole number, found 1.0",
+            "c.yaml:7: jobs[1].enabled: expected true or false, found the text \"true\"; write it without quotes",
+            "c.yaml:8: append_every: expected a length of time with its unit, such as `30s`, `10m`, `36h` or `7d`, found 60",
+            "c.yaml:9: max_spool_bytes: expected a whole number that is not negative, found -1",
+            "c.yaml:10: log.format: \"xml\" is none of text, json",
+            "c.yaml:11: archive: expected a mapping of keys to values, found the text \"./here\"",
+            "c.yaml:12: sources: expected a list, found a mapping",
+            "c.yaml:13: period.from: \"2026-02-30\" is no day: write it as `2026-07-01`",
+            "c.yaml:14: schedule: expected a mapping of keys to values, found nothing",
+        ]
+    );
+    assert_eq!(
+        load("controls: {parameters: {a: yes, b: 'no', c: 0o17, d: 1_000, e: ~}}").unwrap().config.parameters(),
+        { json!({"a": "yes", "b": "no", "c": 15, "d": "1_000", "e": null}) }
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_one_that_is_meant() {
+    assert_eq!(
+        refused(
+            "orgin: a\narchive:\n  s3: {bucket: b}\n  directry: x\njobs:\n- colector: host/a\n  collector: host/a\n- schedule: '@daily'\n\
+             sources:\n- name: this\n  host:\n    rooot: /\n    restic:\n    - {name: n, repository: r, password: hunter2}\n\
+             whatever.this: 1\nsigning: {receipts: {kms: alias/x}}\n"
+        ),
+        [
+            "c.yaml:1: orgin: unknown key; did you mean `origin`?",
+            "c.yaml:3: archive.s3: unknown key: archives in S3 are not in this version; write `directory`",
+            "c.yaml:4: archive.directry: unknown key; did you mean `directory`?",
+            "c.yaml:6: jobs[0].colector: unknown key; did you mean `collector`?",
+            "c.yaml:8: jobs[1]: the key `collector` is missing",
+            "c.yaml:12: sources[0].host.rooot: unknown key; did you mean `root`?",
+            "c.yaml:14: sources[0].host.restic[0].password: secrets are not written into the configuration; put it into a file of mode 0600 \
+             and name the file (`password_file`)",
+            "c.yaml:14: sources[0].host.restic[0]: the key `password_file` is missing",
+            "c.yaml:15: whatever.this: unknown key; what is inside is written inside, indented",
+            "c.yaml:16: signing.receipts.kms: unknown key; known are file",
+            "c.yaml:16: signing.receipts: the key `file` is missing",
+        ]
+    );
+}
+
+#[test]
+fn doubled_keys_and_broken_yaml_are_refused_with_their_line() {
+    assert_eq!(
+        refused("origin: a\nlog: {}\norigin: b\n"),
+        ["c.yaml:3: not YAML as it is read here: duplicate mapping key: origin"]
+    );
+    assert_eq!(refused("origin: a\njobs: [\n").len(), 1);
+    assert_eq!(
+        refused("origin: a\n\tlog: {}\n"),
+        ["c.yaml:1: not YAML as it is read here: while scanning a plain scalar, found a tab"]
+    );
+    assert_eq!(
+        refused("a: &x {b: 1}\nlog: {<<: *x}\n"),
+        ["c.yaml:2: not YAML as it is read here: YAML merge keys are not allowed"]
+    );
+    assert!(refused("--- {}\n--- {}\n")[0].contains("not YAML as it is read here: "));
+    assert_eq!(refused("- a\n"), ["c.yaml:1: the file must be a mapping of keys to values"]);
+}
+
+#[test]
+fn variables_go_over_the_file_and_are_named_in_mistakes() {
+    let loaded = load_with(
+        "archive: {directory: /file}\nstate_dir: /file\nlog: {level: warn, format: json}\n",
+        &[
+            ("EVIDENCED_ARCHIVE__DIRECTORY", "/variable"),
+            ("EVIDENCED_LOG__LEVEL", "error"),
+            ("EVIDENCED_PARALLEL_JOBS", "7"),
+            ("EVIDENCED_JOBS", "[{collector: host/a, enabled: false, reason: here}]"),
+            ("EVIDENCED_CONTROLS__PARAMETERS__RPO_HOURS", "12"),
+            ("EVIDENCED_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("EVIDENCED_SERVICE_HOST", "10.0.0.1"),
+            ("UNRELATED", "x"),
+        ],
+    )
+    .unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.archive.directory, PathBuf::from("/variable"));
+    assert_eq!((config.state_dir.as_path(), config.parallel_jobs), (Path::new("/file"), 7));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Error, LogFormat::Json));
+    assert_eq!((config.jobs.len(), config.parameters()), (1, json!({"rpo_hours": 12})));
+    assert_eq!(loaded.places["archive.directory"], "EVIDENCED_ARCHIVE__DIRECTORY");
+
+    let error = load_with(
+        "",
+        &[
+            ("EVIDENCED_PARALLEL_JOBS", "'7'"),
+            ("EVIDENCED_STATEDIR", "x"),
+            ("EVIDENCED_LOG__LEVEL", "["),
+            ("EVIDENCED_ORIGIN", "no"),
+        ],
+    )
+    .unwrap_err();
+    let lines = lines(&error);
+    assert_eq!(lines.len(), 3, "{error}");
+    assert!(lines[0].starts_with("EVIDENCED_LOG__LEVEL: log.level: not YAML as it is read here: "), "{error}");
+    assert_eq!(
+        lines[1],
+        "EVIDENCED_PARALLEL_JOBS: parallel_jobs: expected a whole number, found the text \"7\"; write it without quotes"
+    );
+    assert_eq!(lines[2], "EVIDENCED_STATEDIR: statedir: unknown key; did you mean `state_dir`?");
+}
+
+#[test]
+fn the_variable_names_the_file_unless_the_command_line_does() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("other.yaml");
+    fs::write(&path, "parallel_jobs: 9\n").unwrap();
+    let loaded = Config::load(None, environment(&[("EVIDENCED_CONFIG", path.to_str().unwrap())])).unwrap();
+    assert_eq!((loaded.config.parallel_jobs, loaded.file), (9, Some(path)));
+}
+
+#[test]
+fn the_effective_configuration_can_be_read_again_and_says_where_values_come_from() {
+    let loaded = load_with(
+        "origin: 'no'\nsources:\n- {name: db, host: {root: /host, restic: [{name: '7', repository: 'a: b', password_file: /p, \
+         env: {AWS_ACCESS_KEY_ID: x}}]}}\nappend_every: 90s\ncontrols: {parameters: {list: [1, two, 'null'], none: {}, tokens: 4}}\n",
+        &[("EVIDENCED_LOG__FORMAT", "json")],
+    )
+    .unwrap();
+    let text = loaded.effective();
+    for line in [
+        "origin: \"no\"  # ",
+        "append_every: 1m30s  # ",
+        "state_dir: ./evidence.state  # default",
+        "  format: json  # EVIDENCED_LOG__FORMAT",
+        "  - name: db  # ",
+        "        - name: \"7\"  # ",
+        "          repository: \"a: b\"  # ",
+        "          password_file: /p  # ",
+        "    tokens: \"(hidden)\"  # ",
+        "jobs: []  # default",
+    ] {
+        assert!(text.lines().any(|written| written.starts_with(line)), "{line}\n{text}");
+    }
+    let again = load(&text.replace("\"(hidden)\"", "4")).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(again.config, loaded.config);
+    let defaults = load("").unwrap();
+    assert_eq!(load(&defaults.effective()).unwrap().config, Config::default());
+}
+
+fn sources(config: &Config) -> Vec<Source> {
+    let open = |source: &SourceConfig| {
+        let host = source.host.clone().unwrap_or_default();
+        collectors::host::open(&host, &source.name, PathBuf::from("/proc/self/exe"))
+    };
+    config.sources.iter().map(open).collect()
+}
+
+fn invalid(yaml: &str) -> Vec<String> {
+    let loaded = load(yaml).unwrap();
+    let error = loaded.validate(&sources(&loaded.config)).unwrap_err().to_string();
+    let lines = lines(&error);
+    // The end of the schedule's own messages is tested where they are made.
+    let cut = |line: &str| line.split(": perhaps").next().unwrap().to_owned();
+    lines.iter().map(|line| cut(&line[line.find("c.yaml").unwrap_or(0)..])).collect()
+}
+
+#[test]
+fn what_types_do_not_refuse_is_refused_at_its_key() {
+    assert_eq!(
+        invalid(
+            "origin: 'a b'\nperiod: {from: 2026-02-01, to: 2026-01-01}\nstate_dir: ./evidence\nparallel_jobs: 0\nappend_every: 10ms\n\
+             max_spool_bytes: 5\nsources:\n- {name: a@b, host: {}}\n- {name: x, host: {root: host}}\n- {name: x}\n\
+             schedule: {zone: Mars/Base, attempts: 0, grace: 1500ms, spread: 1h}\n\
+             signing: {checkpoints: {file: ./evidence.keys/receipts.pem}}\n"
+        ),
+        [
+            "c.yaml:1: origin: \"a b\" is no name for a log: write a host name and a path, such as `evidence.acme.example/prod`",
+            "c.yaml:2: period.to: the period ends before it begins",
+            "c.yaml:3: state_dir: state_dir and the archive are two directories: name another one",
+            "c.yaml:4: parallel_jobs: 0 is not from 1 to 64",
+            "c.yaml:5: append_every: 10ms is not from 1s to 1h",
+            "c.yaml:6: max_spool_bytes: a bundle needs room: at least 1048576 (1 MiB)",
+            "c.yaml:8: sources[0].name: \"a@b\" is no name: letters, digits, `-`, `_` and `.`, at most 40",
+            "c.yaml:9: sources[1].host.root: must be an absolute path",
+            "c.yaml:10: sources[2].name: there is another source named \"x\"",
+            "c.yaml:10: sources[2]: a source needs its kind: write `host: {}`",
+            "c.yaml:11: schedule.zone: \"Mars/Base\" is not a time zone of the IANA database",
+            "c.yaml:11: schedule.attempts: a run has from 1 to 20 attempts",
+            "c.yaml:11: schedule.grace: 1s500ms is not whole seconds, which the plan states",
+            "c.yaml:11: schedule.spread: longer than start_within: runs would be missed before they start",
+            "c.yaml:12: signing.checkpoints.file: receipts and checkpoints are signed with two keys: name another file",
+        ]
+    );
+}
+
+#[test]
+fn jobs_that_cannot_run_as_written_are_refused() {
+    let lines = invalid(
+        "jobs:\n- {collector: host/nothing}\n- {collector: host/accounts, source: other}\n\
+         - {collector: host/accounts, schedule: '61 * * * *'}\n- {collector: host/accounts, enabled: false}\n\
+         - {collector: host/accounts, source: this, zone: Nowhere, deadline: 0s, attempts: 50, spread: 2h}\n",
+    );
+    for (at, begins) in [
+        (0, "c.yaml:2: jobs[0].collector: no source has a collector \"host/nothing\"; there are: "),
+        (1, "c.yaml:3: jobs[1].source: there is no source \"other\"; there are: this"),
+        (2, "c.yaml:4: jobs[2].schedule: "),
+        (3, "c.yaml:5: jobs[3].collector: another entry before it is for the same collector and source: write one"),
+        (4, "c.yaml:5: jobs[3].enabled: a job that is switched off needs a `reason`: auditors read it"),
+        (5, "c.yaml:6: jobs[4].zone: "),
+        (6, "c.yaml:6: jobs[4].attempts: a run has from 1 to 20 attempts"),
+        (7, "c.yaml:6: jobs[4].deadline: 0s is too short: at least 1s"),
+        (8, "c.yaml:6: jobs[4].spread: longer than start_within"),
+    ] {
+        assert!(lines[at].starts_with(begins), "{}\n{begins}", lines[at]);
+    }
+    assert_eq!(lines.len(), 9, "{lines:#?}");
+}
+
+#[test]
+fn the_defaults_are_valid() {
+    let loaded = load("").unwrap();
+    assert_eq!(loaded.validate(&sources(&loaded.config)).unwrap(), Vec::<String>::new());
+    let loaded = load("controls: {parameters: {nobody_asks: 1}}").unwrap();
+    let notes = loaded.validate(&sources(&loaded.config)).unwrap();
+    assert_eq!(notes, ["controls.parameters.nobody_asks: no check of these sources looks at it"]);
+}

@@ -1,0 +1,253 @@
+//! What types alone do not refuse: names, schedules and zones, jobs and sources that do not exist, limits that contradict each other.
+
+use std::collections::BTreeSet;
+
+use collectors::contract::Source;
+use controls::parse_checks;
+use signing::layout::Job;
+
+use super::{ConfigError, Duration, JobConfig, Loaded, Problem};
+use crate::schedule;
+
+/// The longest that fits a plan's seconds with room to add to a slot.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(31 * 86_400);
+
+impl Loaded {
+    /// Checks the settings against each other and against the sources, opened from [`Config::sources`](super::Config::sources) in their
+    /// order. Gives notes on what is allowed and yet worth a look.
+    ///
+    /// # Errors
+    /// Every mistake, with its place.
+    pub fn validate(&self, sources: &[Source]) -> Result<Vec<String>, ConfigError> {
+        let mut check = Check { loaded: self, problems: Vec::new(), notes: Vec::new() };
+        check.top();
+        check.sources();
+        check.schedule();
+        for (at, job) in self.config.jobs.iter().enumerate() {
+            check.job(at, job, sources);
+        }
+        check.collectors(sources);
+        match check.problems {
+            problems if problems.is_empty() => Ok(check.notes),
+            problems => Err(ConfigError::new(problems)),
+        }
+    }
+}
+
+struct Check<'a> {
+    loaded: &'a Loaded,
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+}
+
+impl Check<'_> {
+    /// A mistake at a key. Where the key itself is not written, the nearest one around it that is gives the place.
+    fn refuse(&mut self, key: &str, message: impl Into<String>) {
+        let mut around = key;
+        let place = loop {
+            if let Some(place) = self.loaded.places.get(around) {
+                break place.clone();
+            }
+            match around.rfind(['.', '[']) {
+                Some(at) => around = &around[..at],
+                None => break String::new(),
+            }
+        };
+        self.problems.push(Problem { place, key: key.to_owned(), message: message.into() });
+    }
+
+    fn top(&mut self) {
+        let config = &self.loaded.config;
+        if let Some(origin) = &config.origin
+            && !is_origin(origin)
+        {
+            self.refuse(
+                "origin",
+                format!("{origin:?} is no name for a log: write a host name and a path, such as `evidence.acme.example/prod`"),
+            );
+        }
+        if config.period.is_some_and(|period| period.from > period.to) {
+            self.refuse("period.to", "the period ends before it begins");
+        }
+        for (key, path) in [
+            ("state_dir", &config.state_dir),
+            ("archive.directory", &config.archive.directory),
+            ("signing.receipts.file", &config.signing.receipts.file),
+            ("signing.checkpoints.file", &config.signing.checkpoints.file),
+            ("signing.keys", &config.signing.keys),
+        ] {
+            if path.as_os_str().is_empty() {
+                self.refuse(key, "the path is empty");
+            }
+        }
+        if config.signing.receipts == config.signing.checkpoints {
+            self.refuse(
+                "signing.checkpoints.file",
+                "receipts and checkpoints are signed with two keys: name another file",
+            );
+        }
+        if config.state_dir == config.archive.directory {
+            self.refuse("state_dir", "state_dir and the archive are two directories: name another one");
+        }
+        if config.parallel_jobs == 0 || config.parallel_jobs > 64 {
+            self.refuse("parallel_jobs", format!("{} is not from 1 to 64", config.parallel_jobs));
+        }
+        if config.append_every < Duration::seconds(1) || config.append_every > Duration::seconds(3600) {
+            self.refuse("append_every", format!("{} is not from 1s to 1h", config.append_every));
+        }
+        if config.stop_within < Duration::seconds(1) {
+            self.refuse("stop_within", format!("{} is not enough to finish a write: at least 1s", config.stop_within));
+        }
+        if config.max_spool_bytes.is_some_and(|bytes| bytes < 1 << 20) {
+            self.refuse("max_spool_bytes", "a bundle needs room: at least 1048576 (1 MiB)");
+        }
+    }
+
+    fn sources(&mut self) {
+        let mut names = BTreeSet::new();
+        for (at, source) in self.loaded.config.sources.iter().enumerate() {
+            if Job::new("collector", &source.name).is_err() || source.name.contains('@') || source.name.len() > 40 {
+                let message = format!("{:?} is no name: letters, digits, `-`, `_` and `.`, at most 40", source.name);
+                self.refuse(&format!("sources[{at}].name"), message);
+            } else if !names.insert(&source.name) {
+                self.refuse(&format!("sources[{at}].name"), format!("there is another source named {:?}", source.name));
+            }
+            match &source.host {
+                None => self.refuse(&format!("sources[{at}]"), "a source needs its kind: write `host: {}`"),
+                Some(host) => {
+                    for (key, message) in host.problems() {
+                        self.refuse(&format!("sources[{at}].host.{key}"), message);
+                    }
+                }
+            }
+        }
+        if self.loaded.config.sources.is_empty() {
+            self.refuse("sources", "there is nothing to read: name a source, or leave `sources` out to read this host");
+        }
+    }
+
+    fn schedule(&mut self) {
+        let defaults = &self.loaded.config.schedule;
+        if let Err(error) = schedule::parse("@daily", &defaults.zone) {
+            self.refuse("schedule.zone", chain(&error));
+        }
+        self.attempts("schedule.attempts", Some(defaults.attempts));
+        for (name, length, least) in [
+            ("start_within", defaults.start_within, 1),
+            ("grace", defaults.grace, 0),
+            ("spread", defaults.spread, 0),
+            ("settle", defaults.settle, 1),
+        ] {
+            self.length(&format!("schedule.{name}"), Some(length), least);
+        }
+        if defaults.spread > defaults.start_within {
+            self.refuse("schedule.spread", "longer than start_within: runs would be missed before they start");
+        }
+    }
+
+    fn job(&mut self, at: usize, job: &JobConfig, sources: &[Source]) {
+        let key = |name: &str| format!("jobs[{at}].{name}");
+        let matches = |source: &&Source| job.source.as_ref().is_none_or(|name| *name == source.name);
+        let has = |source: &Source| source.collectors.iter().any(|c| c.spec().id == job.collector);
+        if !sources.iter().filter(matches).any(has) {
+            let known: BTreeSet<&str> =
+                sources.iter().flat_map(|source| &source.collectors).map(|c| c.spec().id.as_str()).collect();
+            if let Some(name) = &job.source
+                && !sources.iter().any(|source| source.name == *name)
+            {
+                let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+                self.refuse(&key("source"), format!("there is no source {name:?}; there are: {}", names.join(", ")));
+            } else {
+                let known = known.into_iter().collect::<Vec<_>>().join(", ");
+                self.refuse(
+                    &key("collector"),
+                    format!("no source has a collector {:?}; there are: {known}", job.collector),
+                );
+            }
+        }
+        let jobs = &self.loaded.config.jobs;
+        if jobs[..at].iter().any(|other| other.collector == job.collector && other.source == job.source) {
+            self.refuse(&key("collector"), "another entry before it is for the same collector and source: write one");
+        }
+        if !job.enabled && job.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
+            self.refuse(&key("enabled"), "a job that is switched off needs a `reason`: auditors read it");
+        }
+        let zone = job.zone.as_deref().unwrap_or(&self.loaded.config.schedule.zone);
+        if let Some(written) = &job.schedule
+            && schedule::parse("@daily", zone).is_ok()
+            && let Err(error) = schedule::parse(written, zone)
+        {
+            self.refuse(&key("schedule"), chain(&error));
+        }
+        if let Some(zone) = &job.zone
+            && let Err(error) = schedule::parse("@daily", zone)
+        {
+            self.refuse(&key("zone"), chain(&error));
+        }
+        self.attempts(&key("attempts"), job.attempts);
+        self.length(&key("deadline"), job.deadline, 1);
+        self.length(&key("start_within"), job.start_within, 1);
+        self.length(&key("grace"), job.grace, 0);
+        self.length(&key("spread"), job.spread, 0);
+        let defaults = &self.loaded.config.schedule;
+        let written = job.spread.is_some() || job.start_within.is_some();
+        if written && job.spread.unwrap_or(defaults.spread) > job.start_within.unwrap_or(defaults.start_within) {
+            self.refuse(&key("spread"), "longer than start_within: runs would be missed before they start");
+        }
+    }
+
+    fn attempts(&mut self, key: &str, attempts: Option<u32>) {
+        if attempts.is_some_and(|attempts| attempts == 0 || attempts > 20) {
+            self.refuse(key, "a run has from 1 to 20 attempts");
+        }
+    }
+
+    fn length(&mut self, key: &str, length: Option<Duration>, least_seconds: u64) {
+        let Some(length) = length else { return };
+        if length.get().subsec_nanos() != 0 {
+            self.refuse(key, format!("{length} is not whole seconds, which the plan states"));
+        } else if length < Duration::seconds(least_seconds) {
+            self.refuse(key, format!("{length} is too short: at least {least_seconds}s"));
+        } else if length.get() > LONGEST {
+            self.refuse(key, format!("{length} is too long: at most 31d"));
+        }
+    }
+
+    /// What the sources bring: it is this program's own, so what is wrong in it is wrong in the program.
+    fn collectors(&mut self, sources: &[Source]) {
+        let mut used = BTreeSet::new();
+        for spec in sources.iter().flat_map(|source| &source.collectors).map(|collector| collector.spec()) {
+            match parse_checks(&spec.checks) {
+                Err(error) => {
+                    self.refuse("", format!("{}: its checks cannot be evaluated: {}", spec.id, chain(&error)))
+                }
+                Ok(checks) => used.extend(checks.iter().flat_map(controls::Check::parameter_names)),
+            }
+        }
+        for name in self.loaded.config.controls.parameters.keys().filter(|name| !used.contains(*name)) {
+            self.notes.push(format!("controls.parameters.{name}: no check of these sources looks at it"));
+        }
+    }
+}
+
+/// A schema-less URL, as C2SP tlog-checkpoint recommends for origins, that is a file name too.
+fn is_origin(origin: &str) -> bool {
+    origin.len() <= 120
+        && origin.split('/').all(|part| {
+            !part.is_empty()
+                && !part.starts_with(['.', '-'])
+                && !part.ends_with('.')
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
