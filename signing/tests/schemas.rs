@@ -1,0 +1,113 @@
+//! The checked-in schemas against what is written: the archive and the bundle of `docs/vectors`, whose bytes `vectors.rs` makes again.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod schema;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+use signing::store::{Dir, Reader};
+
+fn vectors() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors")
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+/// The objects of the archive below a prefix.
+fn objects(prefix: &str) -> Vec<Vec<u8>> {
+    let dir = Dir::new(vectors().join("archive"));
+    let mut names = Vec::new();
+    dir.list(prefix, &mut |name| names.push(name.to_owned())).unwrap();
+    names.iter().map(|name| dir.read(name, 1 << 20).unwrap().unwrap()).collect()
+}
+
+/// The payload of a DSSE envelope.
+fn payload(envelope: &Value) -> Value {
+    json(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap())
+}
+
+fn statements() -> Vec<Value> {
+    objects("seal").iter().map(|seal| payload(&json(seal)["dsseEnvelope"])).collect()
+}
+
+/// Every value with the name of its schema.
+fn written() -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for statement in statements() {
+        let kind = statement["predicateType"].as_str().unwrap().split(':').nth(2).unwrap();
+        all.push((format!("statement-{kind}"), statement));
+    }
+    all.extend(objects("document/plan").iter().map(|b| ("plan".to_owned(), json(b))));
+    all.extend(objects("document/keys").iter().map(|b| ("keys".to_owned(), payload(&json(b)))));
+    let file = |name: &str| fs::read(vectors().join("bundle").join(name)).unwrap();
+    all.push(("run".to_owned(), json(&file("run.json"))));
+    all.push(("results".to_owned(), json(&file("results.json"))));
+    let lines = String::from_utf8(file("exchanges.jsonl")).unwrap();
+    all.extend(lines.lines().map(|l| ("exchange".to_owned(), json(l.as_bytes()))));
+    all
+}
+
+#[test]
+fn everything_written_fits_its_schema() {
+    let written = written();
+    for name in
+        ["statement-receipt", "statement-missed", "statement-document", "plan", "keys", "run", "exchange", "results"]
+    {
+        assert!(written.iter().any(|(n, _)| n == name), "no value of {name} among the vectors");
+    }
+    for (name, value) in written {
+        assert_eq!(schema::faults(&schema::load(&name), &value), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// Every object in a value that the format gives a fixed set of members, by JSON pointer.
+fn places(value: &Value, at: &str, out: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            out.push(at.to_owned());
+            for (name, member) in members {
+                // Their members are names: of checks, zones, kinds, criteria, or whatever a source calls its own.
+                if !["checks", "zones", "populations", "records", "soc2", "hipaa", "identity", "request", "parameters"]
+                    .contains(&name.as_str())
+                {
+                    places(member, &format!("{at}/{}", name.replace('/', "~1")), out);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                places(item, &format!("{at}/{n}"), out);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_member_too_many_or_too_few_does_not_fit_anywhere() {
+    for (name, value) in written() {
+        let schema = schema::load(&name);
+        let mut pointers = Vec::new();
+        places(&value, "", &mut pointers);
+        for pointer in pointers {
+            let mut more = value.clone();
+            more.pointer_mut(&pointer).unwrap().as_object_mut().unwrap().insert("zz".into(), Value::Null);
+            assert!(!schema::faults(&schema, &more).is_empty(), "{name}: a member more at {pointer:?}");
+            for member in value.pointer(&pointer).unwrap().as_object().unwrap().keys() {
+                if ["checks", "exempt"].contains(&member.as_str()) {
+                    continue; // may be left out: a receipt's checks, a check's exemption
+                }
+                let mut less = value.clone();
+                less.pointer_mut(&pointer).unwrap().as_object_mut().unwrap().remove(member);
+                assert!(!schema::faults(&schema, &less).is_empty(), "{name}: no {member} at {pointer:?}");
+            }
+        }
+    }
+}
