@@ -212,7 +212,15 @@ impl Sudoers {
     }
 
     fn alias(&mut self, kind: Kind, text: &str) -> Result<(), String> {
-        for part in split(text, ':') {
+        // An address of IPv6 has colons of its own.
+        let mut parts: Vec<String> = Vec::new();
+        for piece in split(text, ':') {
+            match parts.last_mut() {
+                Some(before) if kind == Kind::Host && cut(&piece, '=').is_none() => before.extend([":", &piece]),
+                _ => parts.push(piece),
+            }
+        }
+        for part in parts {
             let (name, list) = cut(&part, '=').ok_or("an alias without `=`")?;
             let name = name.trim();
             if !is_alias(name) {
@@ -406,6 +414,9 @@ fn commands(base: Rule, text: &str) -> Result<Vec<Rule>, String> {
             return Err("an empty command".into());
         }
         let command = rest.replace("! ", "!");
+        if command.trim_start_matches('!').starts_with("ALL ") {
+            return Err("ALL with arguments".into());
+        }
         match rules.last_mut() {
             Some(last)
                 if last.runas_users == current.runas_users
@@ -466,7 +477,8 @@ fn privileges(text: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for piece in split(text, ':') {
         let continues = parts.last().is_some_and(|before: &String| {
-            let word = before.rsplit([' ', '\t', ',', '=', ')', '!']).find(|word| !word.is_empty()).unwrap_or_default();
+            let word =
+                before.rsplit([' ', '\t', ',', '=', ')', '!', ':']).find(|word| !word.is_empty()).unwrap_or_default();
             // Before the `=` a colon belongs to a user: `%:group`.
             split(before, '=').len() == 1
                 || TAGS.contains(&word)
@@ -590,6 +602,7 @@ mod tests {
             "User_Alias x = y",
             "alice ALL = NOPASSWD:",
             "alice,,bob ALL = ALL",
+            "alice ALL=ALL ALL",
         ] {
             let sudoers = parse(text);
             assert_eq!((sudoers.rules.len(), sudoers.problems.len()), (0, 1), "{text}: {sudoers:?}");
@@ -636,6 +649,8 @@ mod tests {
     fn several_host_lists_share_the_users() {
         let sudoers = parse("a WEB = NOPASSWD: sha224:abc /x : ALL = (ALL) ALL");
         assert_eq!(sudoers.problems, []);
+        assert_eq!(one("a ALL = NOEXEC:NOPASSWD:ALL").nopasswd, Some(true));
+        assert_eq!(one("Host_Alias H = 2001:db8::1, web : J = x\na H = ALL").hosts, ["H"]);
         let rules: Vec<_> = sudoers.effective().collect();
         assert_eq!((rules[0].hosts[0].as_str(), rules[0].commands[0].as_str()), ("WEB", "sha224:abc /x"));
         assert_eq!(
