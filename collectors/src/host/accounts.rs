@@ -3,7 +3,9 @@
 
 mod derive;
 mod files;
+mod heard;
 mod logins;
+mod rules;
 mod sudoers;
 
 use std::{
@@ -108,7 +110,7 @@ async fn ask(host: &Host, context: &mut Context<'_>) -> Result<(), CollectError>
 
 /// Follows sudoers' includes, each file and directory once.
 async fn ask_sudoers(host: &Host, context: &mut Context<'_>) -> Result<(), CollectError> {
-    let [first, second, other] = derive::SUDOERS;
+    let [first, second, other] = rules::SUDOERS;
     let mut waiting: VecDeque<(String, bool)> = [(first.to_string(), false), (other.to_string(), false)].into();
     let mut asked = BTreeSet::new();
     while let Some((path, directory)) = waiting.pop_front() {

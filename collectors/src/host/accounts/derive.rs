@@ -1,4 +1,4 @@
-//! Records of accounts and sudo rules, from the kept files. It never fills a gap: what was refused, cut or not understood makes the answers
+//! Records of accounts, from the kept files. It never fills a gap: what was refused, cut or not understood makes the answers
 //! that hang on it `null`, with the reason beside them.
 
 use std::{
@@ -8,14 +8,15 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{
     files::{self, Account, Groups, PasswdLine, Shadow},
+    heard::{Heard, Kept, Text},
     logins,
-    sudoers::{self, Line, Rule, Sudoers, Who},
+    rules::sudo_rules,
+    sudoers::{Rule, Sudoers, Who},
 };
-use crate::contract::{Answer, Evidence, Exchange, Population, Record, Records};
+use crate::contract::{Evidence, Population, Record, Records};
 
 /// Groups whose members can become root, or read what only root may.
 const PRIVILEGED_GROUPS: [&str; 12] =
@@ -24,9 +25,6 @@ const PRIVILEGED_GROUPS: [&str; 12] =
 /// Shells that end a session at once.
 const NO_LOGIN: [&str; 7] = ["nologin", "false", "true", "null", "sync", "shutdown", "halt"];
 
-/// Included files may include others this deep, as in sudo.
-const INCLUDE_DEPTH: usize = 128;
-
 /// Sources of names whose accounts are in the files read here.
 const LOCAL_SOURCES: [&str; 3] = ["files", "compat", "systemd"];
 
@@ -34,83 +32,8 @@ const LOCAL_SOURCES: [&str; 3] = ["files", "compat", "systemd"];
 pub(super) const USERDB: [&str; 5] =
     ["/etc/userdb", "/run/userdb", "/usr/local/lib/userdb", "/usr/lib/userdb", "/var/lib/systemd/home"];
 
-/// Where sudo begins to read: the first that is there of sudo's own, and sudo-rs's.
-pub(super) const SUDOERS: [&str; 3] = ["/etc/sudoers", "/usr/etc/sudoers", "/etc/sudoers-rs"];
-
 /// What tells last logins; each prints UTC.
 pub(super) const LOGINS: [&[&str]; 3] = [&["lastlog2"], &["lastlog"], &["last", "-F", "-w"]];
-
-/// What there is to know of a question.
-enum Heard {
-    Full(Text),
-    /// Some of it, and why not all.
-    Part(Text, String),
-    Missing,
-    Unknown(String),
-}
-
-struct Text {
-    exchange: u64,
-    at: DateTime<Utc>,
-    text: String,
-}
-
-struct Kept<'a> {
-    evidence: &'a dyn Evidence,
-    exchanges: Vec<Exchange>,
-}
-
-impl Kept<'_> {
-    fn hear(&self, operation: &str, member: &str, what: &Value) -> io::Result<Heard> {
-        let words = match what {
-            Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-            other => other.as_str().unwrap_or_default().to_string(),
-        };
-        let asked =
-            |exchange: &&Exchange| exchange.operation == operation && exchange.request.get(member) == Some(what);
-        let Some(exchange) = self.exchanges.iter().rev().find(asked) else {
-            return Ok(Heard::Unknown(format!("{words}: was not asked")));
-        };
-        let mut why = format!("{words}: {}", exchange.detail);
-        if let Some(said) = exchange.stderr.lines().map(str::trim).find(|line| !line.is_empty()) {
-            why = format!("{why}: {said}");
-        }
-        if exchange.answer == Answer::Denied && !exchange.caller.starts_with("uid 0") {
-            why.push_str("; run as root to know");
-        }
-        let text = || -> io::Result<Text> {
-            let text = String::from_utf8_lossy(&self.evidence.body(exchange)?).into_owned();
-            Ok(Text { exchange: exchange.number, at: exchange.ended_at, text })
-        };
-        Ok(match exchange.answer {
-            Answer::Ok if exchange.end.is_some() => Heard::Full(text()?),
-            Answer::Ok => Heard::Unknown(format!("{words}: its end was not seen")),
-            Answer::Missing => Heard::Missing,
-            _ if exchange.body.is_some() && operation == "read-file" => {
-                let mut text = text()?;
-                // The last line may be half.
-                text.text.truncate(text.text.rfind('\n').map_or(0, |at| at + 1));
-                Heard::Part(text, why)
-            }
-            _ => Heard::Unknown(why),
-        })
-    }
-
-    fn file(&self, path: &str) -> io::Result<Heard> {
-        self.hear("read-file", "path", &json!(path))
-    }
-
-    /// The names of regular files and links in a directory; `None`: it is not there.
-    fn names(&self, path: &str) -> io::Result<Result<Option<Vec<String>>, String>> {
-        Ok(match self.hear("list-directory", "path", &json!(path))? {
-            Heard::Missing => Ok(None),
-            Heard::Part(_, why) | Heard::Unknown(why) => Err(why),
-            Heard::Full(text) => super::file_names(text.text.as_bytes())
-                .map(Some)
-                .map_err(|error| format!("{path}: the kept list cannot be read: {error}")),
-        })
-    }
-}
 
 /// What can make the privileged question unknown, and the group and sudo facts that answer it.
 struct Rights {
@@ -123,7 +46,7 @@ struct Rights {
 
 /// See [`crate::contract::Collector::derive`].
 pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Result<()> {
-    let kept = Kept { evidence, exchanges: evidence.exchanges().collect::<io::Result<_>>()? };
+    let kept = Kept::read(evidence)?;
     let nss = match kept.file("/etc/nsswitch.conf")? {
         Heard::Full(text) => Ok(text.text),
         Heard::Missing => Ok(String::new()),
@@ -131,6 +54,7 @@ pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Resu
     };
     let mut unknown = Vec::new();
     let (sudoers, rules) = sudo_rules(&kept, &nss, out, &mut unknown)?;
+    let said_already = unknown.len();
     let groups = match kept.file("/etc/group")? {
         Heard::Full(text) => {
             let groups = files::groups(&text.text);
@@ -160,14 +84,14 @@ pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Resu
             Heard::Unknown(why) => unknown.push(why),
         }
     }
-    for why in &unknown {
+    for why in &unknown[said_already..] {
         out.gap(why.clone());
     }
     accounts(&kept, &nss, &Rights { groups, sudoers, rules, unknown }, out)
 }
 
 /// Why names of a database come from elsewhere too.
-fn foreign(nss: &str, database: &str) -> Option<String> {
+pub(super) fn foreign(nss: &str, database: &str) -> Option<String> {
     let sources = files::nss_sources(nss, database);
     let others: Vec<&str> = sources.iter().map(String::as_str).filter(|name| !LOCAL_SOURCES.contains(name)).collect();
     (!others.is_empty())
@@ -489,141 +413,4 @@ fn standing(account: &Account, rights: &Rights) -> Standing {
     }
     standing.by.dedup();
     standing
-}
-
-/// Reads sudoers with its includes, as sudo does, and puts the rules.
-fn sudo_rules(
-    kept: &Kept<'_>,
-    nss: &Result<String, String>,
-    out: &mut dyn Records,
-    unknown: &mut Vec<String>,
-) -> io::Result<(Sudoers, Vec<(String, Rule)>)> {
-    let mut walk = Walk { kept, sudoers: Sudoers::default(), cut: Vec::new(), sources: BTreeMap::new() };
-    let mut there = false;
-    for path in SUDOERS {
-        // sudo's own second place counts only where the first is not there.
-        if there && path == "/usr/etc/sudoers" {
-            continue;
-        }
-        there |= walk.file(path, 0, true)?;
-    }
-    match nss.as_ref().map(|text| foreign(text, "sudoers")) {
-        Ok(None) => {}
-        Ok(Some(why)) => walk.cut.push(why),
-        Err(why) => walk.cut.push(why.clone()),
-    }
-    let Walk { sudoers, mut cut, sources, .. } = walk;
-    cut.extend(
-        sudoers.problems.iter().map(|problem| format!("{} line {}: {}", problem.file, problem.line, problem.why)),
-    );
-    let mut ids: BTreeMap<String, u32> = BTreeMap::new();
-    let mut rules = Vec::new();
-    for rule in sudoers.effective() {
-        let Some((exchange, at)) = sources.get(&rule.file) else { continue };
-        let who = rule.who.join(", ");
-        let runas = match (rule.runas_users.is_empty(), rule.runas_groups.is_empty()) {
-            (true, true) => "root".to_string(),
-            (_, true) => rule.runas_users.join(", "),
-            _ => format!("{}:{}", rule.runas_users.join(", "), rule.runas_groups.join(", ")),
-        };
-        // By content, so that a line added above changes no other rule's id.
-        let content = json!([rule.hosts, runas, rule.nopasswd, rule.commands]).to_string();
-        let mut id = format!("{}: {who} {}", rule.file, &hex::encode(Sha256::digest(content))[..12]);
-        let seen = ids.entry(id.clone()).or_default();
-        *seen += 1;
-        if *seen > 1 {
-            id = format!("{id} #{seen}");
-        }
-        let fields = json!({
-            "who": rule.who,
-            "who_text": who,
-            "hosts": rule.hosts,
-            "runas": runas,
-            "nopasswd": rule.nopasswd,
-            "commands": rule.commands,
-            "all_commands": sudoers.allows_everything(&rule),
-            "gives_root": sudoers.gives_root(&rule),
-            "file": rule.file,
-            "line": rule.line,
-        });
-        let Value::Object(fields) = fields else { continue };
-        out.record("sudo_rule", Record { id: id.clone(), as_of: Some(*at), exchange: *exchange, fields })?;
-        rules.push((id, rule));
-    }
-    unknown.extend(cut.iter().cloned());
-    out.population(
-        "sudo_rule",
-        match (there, cut.is_empty()) {
-            (false, true) => Population::Absent("there is no sudoers file, and sudo runs nothing without one".into()),
-            (true, true) => Population::Whole,
-            (_, false) if rules.is_empty() => Population::Unread(cut.join("; ")),
-            (_, false) => Population::Cut(cut.join("; ")),
-        },
-    );
-    Ok((sudoers, rules))
-}
-
-struct Walk<'a> {
-    kept: &'a Kept<'a>,
-    sudoers: Sudoers,
-    cut: Vec<String>,
-    /// Of each file that was read: its exchange and when.
-    sources: BTreeMap<String, (u64, DateTime<Utc>)>,
-}
-
-impl Walk<'_> {
-    /// Whether the file is there, or could be.
-    fn file(&mut self, path: &str, depth: usize, first: bool) -> io::Result<bool> {
-        if depth > INCLUDE_DEPTH {
-            self.cut.push(format!("{path}: included too deep"));
-            return Ok(true);
-        }
-        let text = match self.kept.file(path)? {
-            Heard::Full(text) => text,
-            Heard::Part(text, why) => {
-                self.cut.push(why);
-                text
-            }
-            Heard::Missing => return Ok(false),
-            // Places that were not looked at because sudo does not either.
-            Heard::Unknown(why) if first && why.ends_with("was not asked") && path != SUDOERS[0] => return Ok(false),
-            Heard::Unknown(why) => {
-                self.cut.push(why);
-                return Ok(true);
-            }
-        };
-        if self.sources.insert(path.into(), (text.exchange, text.at)).is_some() {
-            self.cut.push(format!("{path}: included more than once"));
-            return Ok(true);
-        }
-        for line in sudoers::lines(&text.text) {
-            match line {
-                Line::Other { line, text } => self.sudoers.line(path, line, &text),
-                Line::Include(target) => match sudoers::resolve(&target, path) {
-                    Some(target) => {
-                        self.file(&target, depth + 1, false)?;
-                    }
-                    None => self.cut.push(format!("{path}: includes {target}, which depends on the host's name")),
-                },
-                Line::IncludeDirectory(target) => match sudoers::resolve(&target, path) {
-                    Some(target) => self.directory(&target, depth)?,
-                    None => self.cut.push(format!("{path}: includes {target}, which depends on the host's name")),
-                },
-            }
-        }
-        Ok(true)
-    }
-
-    fn directory(&mut self, path: &str, depth: usize) -> io::Result<()> {
-        match self.kept.names(path)? {
-            Ok(None) => {}
-            Err(why) => self.cut.push(why),
-            Ok(Some(names)) => {
-                for name in names.iter().filter(|name| sudoers::is_read_from_directory(name)) {
-                    self.file(&format!("{path}/{name}"), depth + 1, false)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
