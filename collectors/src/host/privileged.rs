@@ -481,4 +481,23 @@ mod tests {
         assert_eq!((&exchanges[0].request, exchanges[0].bytes), (&request, records.len() as u64));
         assert_eq!(exchanges[1].request["pick"], json!("day_before"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn deriving_never_panics_on_any_records(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
+            name in "[a-z\"{}]{0,3}",
+            population in r#"\{"state": ?"(whole|cut|unread|odd)"(, ?"reason": ?"x")?\}"#,
+        ) {
+            let rows = [bytes, row(&name, true, json!(true), &[], &[]).into_bytes()].concat();
+            let mut evidence = crate::testing::FakeEvidence::new();
+            for input in [NOW, BEFORE] {
+                let request = json!({"name": input, "population": serde_json::from_str::<Value>(&population).unwrap()});
+                evidence = evidence.add("input", request, Answer::Ok, "", None, rows.clone());
+            }
+            let mut records = MemoryRecords::default();
+            derive(&evidence, &mut records).unwrap();
+            proptest::prop_assert!(population.contains("whole") || records.populations[KIND] != Population::Whole);
+        }
+    }
 }
