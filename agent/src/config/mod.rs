@@ -1,5 +1,5 @@
 //! The configuration: one YAML file and environment variables over the defaults. It is read strictly: unknown and doubled keys, and
-//! values of another type, are refused with file, line and key. Nothing here opens a key, an archive or a source.
+//! values of another type, are refused with file, line and key. Nothing here opens a key or an archive.
 //!
 //! The file is `--config`, else `$EVIDENCED_CONFIG`, else `./evidenced.yaml` where there is one. A variable `EVIDENCED_ARCHIVE__DIRECTORY` is
 //! the key `archive.directory`: two underscores go one level down, and the value is read as YAML.
@@ -18,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use collectors::contract::Source;
 pub use duration::{BadDuration, Duration};
 pub use problems::{ConfigError, Problem};
 pub use settings::{
@@ -47,6 +48,15 @@ pub struct Loaded {
 }
 
 impl Config {
+    /// Opens the sources, in the order of [`Config::sources`]. What a source says of itself is read; nothing is collected.
+    pub fn open_sources(&self) -> Vec<Source> {
+        let open = |source: &SourceConfig| {
+            let host = source.host.clone().unwrap_or_default();
+            collectors::host::open(&host, &source.name, PathBuf::from("/proc/self/exe"))
+        };
+        self.sources.iter().map(open).collect()
+    }
+
     /// Reads the configuration. `path` is what the command line names; `environment` is every variable, of which those of the agent are taken.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use collectors::contract::Source;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -275,17 +274,9 @@ fn the_effective_configuration_can_be_read_again_and_says_where_values_come_from
     assert_eq!(load(&defaults.effective()).unwrap().config, Config::default());
 }
 
-fn sources(config: &Config) -> Vec<Source> {
-    let open = |source: &SourceConfig| {
-        let host = source.host.clone().unwrap_or_default();
-        collectors::host::open(&host, &source.name, PathBuf::from("/proc/self/exe"))
-    };
-    config.sources.iter().map(open).collect()
-}
-
 fn invalid(yaml: &str) -> Vec<String> {
     let loaded = load(yaml).unwrap();
-    let error = loaded.validate(&sources(&loaded.config)).unwrap_err().to_string();
+    let error = loaded.validate(&loaded.config.open_sources()).unwrap_err().to_string();
     let lines = lines(&error);
     // The end of the schedule's own messages is tested where they are made.
     let cut = |line: &str| line.split(": perhaps").next().unwrap().to_owned();
@@ -347,8 +338,8 @@ fn jobs_that_cannot_run_as_written_are_refused() {
 #[test]
 fn the_defaults_are_valid() {
     let loaded = load("").unwrap();
-    assert_eq!(loaded.validate(&sources(&loaded.config)).unwrap(), Vec::<String>::new());
+    assert_eq!(loaded.validate(&loaded.config.open_sources()).unwrap(), Vec::<String>::new());
     let loaded = load("controls: {parameters: {nobody_asks: 1}}").unwrap();
-    let notes = loaded.validate(&sources(&loaded.config)).unwrap();
+    let notes = loaded.validate(&loaded.config.open_sources()).unwrap();
     assert_eq!(notes, ["controls.parameters.nobody_asks: no check of these sources looks at it"]);
 }
