@@ -1,0 +1,94 @@
+//! The schemas of `signing/schemas` for what other crates write into a bundle: every member that `Exchange` and `Results` can have.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../../signing/tests/schema/mod.rs"]
+mod schema;
+
+use std::fs;
+
+use collectors::contract::{Answer, Exchange, Population, Redaction};
+use controls::Results;
+use serde_json::{Value, json};
+use tests::program::workspace;
+
+fn fits(name: &str, value: &impl serde::Serialize) {
+    let value = serde_json::to_value(value).unwrap();
+    assert_eq!(schema::faults(&schema::load(name), &value), Vec::<String>::new());
+}
+
+fn exchange(answer: Answer) -> Exchange {
+    let at = "2026-11-22T04:00:00.250Z".parse().unwrap();
+    Exchange {
+        number: 1,
+        operation: "run-command".into(),
+        request: json!({"argv": ["sshd", "-T"]}),
+        caller: "uid 0 (root)".into(),
+        started_at: at,
+        ended_at: at,
+        answer,
+        detail: "exit status 0".into(),
+        exit_code: Some(-1),
+        stderr: "warning".into(),
+        request_id: Some("r-1".into()),
+        page: Some(1),
+        end: Some("exit".into()),
+        body: Some("exchanges/00000001-run-command.txt".into()),
+        bytes: 3,
+        sha256: Some("0".repeat(64)),
+        redactions: vec![Redaction { rule: "r".into(), place: "line 1".into(), count: 1 }],
+    }
+}
+
+#[test]
+fn exchanges_with_every_member_and_every_answer_fit_their_schema() {
+    for answer in [Answer::Ok, Answer::Denied, Answer::Missing, Answer::Failed, Answer::TimedOut, Answer::CutShort] {
+        fits("exchange", &exchange(answer));
+    }
+}
+
+#[test]
+fn populations_are_spelled_alike_in_all_crates() {
+    let words = "page 2 was refused".to_owned();
+    for population in [
+        Population::Whole,
+        Population::Cut(words.clone()),
+        Population::Unread(words.clone()),
+        Population::Absent(words),
+    ] {
+        let value = serde_json::to_value(&population).unwrap();
+        let sealed: signing::bundle::Population = serde_json::from_value(value.clone()).unwrap();
+        let judged: controls::Population = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(serde_json::to_value(sealed).unwrap(), value);
+        assert_eq!(serde_json::to_value(judged).unwrap(), value);
+        let schema = schema::load("run");
+        let part = json!({"$ref": "#/$defs/population", "$defs": schema["$defs"]});
+        assert_eq!(schema::faults(&part, &value), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_bundle_of_the_vectors_is_what_the_other_crates_read_and_write() {
+    let bundle = workspace().join("docs/vectors/bundle");
+    for line in fs::read_to_string(bundle.join("exchanges.jsonl")).unwrap().lines() {
+        let exchange: Exchange = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&exchange).unwrap(), line);
+    }
+    let bytes = fs::read(bundle.join("results.json")).unwrap();
+    let results = Results::from_bytes(&bytes).unwrap();
+    assert_eq!(results.to_bytes(), bytes);
+}
+
+#[test]
+fn results_with_every_member_fit_their_schema() {
+    let value: Value = json!({"format": "evidenced-results/1", "checks": [{
+        "id": "c", "item": "i", "title": "t", "criteria": {"soc2": {"CC6.1": "direct", "CC6.2": "indirect"}, "hipaa": {}},
+        "definition": {"exempt": ".a", "pass": ".b", "says": "s", "requires": ["k"],
+            "join": {"j": {"with": "k", "on": ".id", "key": ".id", "many": true}}, "parameters": {"days": 30}},
+        "population": {"kind": "k", "filter": ".c", "state": "cut", "reason": "page 2 was refused", "size": 2},
+        "outcome": "not_tested", "note": "n", "pass": 1, "fail": 1, "unknown": 1, "not_applicable": 0, "exempt": 0,
+        "rows": {"pass": ["a"], "exempt": [], "fail": [{"id": "b", "reason": "r"}], "unknown": [{"id": null, "reason": "r"}]}
+    }]});
+    let results: Results = serde_json::from_value(value.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&results).unwrap(), value, "the crate writes what this test names");
+    fits("results", &results);
+}
