@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod audit;
 mod below;
 pub mod config;
 pub mod container;
@@ -38,6 +39,7 @@ pub fn open(config: &HostConfig, name: &str, helper: PathBuf) -> Source {
 pub fn all(host: &Host, _config: &HostConfig) -> Vec<Arc<dyn Collector>> {
     vec![
         Arc::new(accounts::Accounts::new(host.clone())),
+        Arc::new(audit::Audit::new(host.clone())),
         Arc::new(disk::Disk::new(host.clone())),
         Arc::new(patches::Patches::new(host.clone())),
         Arc::new(privileged::PrivilegedChanges::default()),

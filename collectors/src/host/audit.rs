@@ -1,0 +1,800 @@
+//! `host/audit-logging`: whether this host records what happens on it: the kernel's audit rules and auditd, journald and rsyslog, how
+//! they keep it and where they send it. It never reads a log, and a daemon that is configured but not seen running is not logging.
+
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    access::{Command, Host},
+    kept::{Kept, Listing, Reading, record},
+    scrub,
+};
+use crate::{
+    contract::{
+        Answer, BoxFuture, CollectError, Collector, Context, Evidence, Need, NeedKind, Population, Records, Spec,
+    },
+    recorder::Draft,
+    redact::Redact,
+};
+
+const STATUS: [&str; 2] = ["auditctl", "-s"];
+const RULES: [&str; 2] = ["auditctl", "-l"];
+const AUDITD: &str = "/etc/audit/auditd.conf";
+const AU_REMOTE: &str = "/etc/audit/plugins.d/au-remote.conf";
+const AUDISP_REMOTE: &str = "/etc/audit/audisp-remote.conf";
+/// In the order in which journald lets later ones win.
+const JOURNALD: [&str; 2] = ["/usr/lib/systemd/journald.conf", "/etc/systemd/journald.conf"];
+const JOURNALD_DROP_INS: [&str; 3] =
+    ["/usr/lib/systemd/journald.conf.d", "/run/systemd/journald.conf.d", "/etc/systemd/journald.conf.d"];
+const JOURNAL_UPLOAD: &str = "/etc/systemd/journal-upload.conf";
+const JOURNAL: &str = "/var/log/journal";
+const RSYSLOG: &str = "/etc/rsyslog.conf";
+const RSYSLOG_DROP_INS: &str = "/etc/rsyslog.d";
+/// The kernel keeps 15 bytes of a process's name.
+const NAMES: [(&str, &str); 3] = [("auditd", "auditd"), ("journald", "systemd-journal"), ("rsyslog", "rsyslogd")];
+/// Programs that send logs elsewhere; where to is in configurations that this collector does not read.
+const SHIPPERS: [&str; 12] = [
+    "syslog-ng",
+    "fluent-bit",
+    "fluentd",
+    "td-agent",
+    "vector",
+    "filebeat",
+    "auditbeat",
+    "promtail",
+    "alloy",
+    "otelcol",
+    "splunkd",
+    "amazon-cloudwat",
+];
+const MOST_DROP_INS: usize = 100;
+
+const CHECKS: &str = r#"
+- id: host-logging-persistent
+  item: audit_logging_enabled
+  population: log_state
+  pass: .running_persistent
+  says: "no log service that keeps what it logs over a restart runs on this host"
+# $parameters.auditd_required: true where a host without auditd is a deviation.
+- id: auditd-recording
+  item: audit_logging_enabled
+  population: 'log_service | .service == "auditd"'
+  exempt: 'if .installed == false then $parameters.auditd_required // false | not else false end'
+  pass: 'if .running == false or .enabled == 0 or .rules == 0 then false elif .running == null or .enabled == null or .rules == null then null else true end'
+  says: "auditd does not record: running {running}, enabled {enabled}, {rules} rules"
+- id: logs-leave-host
+  item: audit_log_integrity
+  population: log_state
+  pass: 'if (.forwards_to // []) != [] then true elif .forwards_to == null or .shippers == null or .shippers != [] then null else false end'
+  says: "no log of this host is sent elsewhere: whoever controls the host can remove it"
+- id: log-retention
+  item: audit_log_retention
+  population: 'log_service | .installed != false and .running != false'
+  exempt: '(.forwards_to // []) != []'
+  pass: 'if .keeps_all == true then true elif .days_at_most == null then null elif .days_at_most < ($parameters.log_retention_days // 365) then false else null end'
+  says: "{service} keeps its logs {days_at_most} days at most"
+"#;
+
+/// Audit and log daemons.
+pub struct Audit {
+    host: Host,
+    spec: Spec,
+}
+
+impl Audit {
+    /// Of this host.
+    pub fn new(host: Host) -> Self {
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let spec = Spec {
+            id: "host/audit-logging".into(),
+            version: 1,
+            title: "Audit and log daemons".into(),
+            source: "host".into(),
+            schedule: "15 * * * *".into(),
+            deadline: Duration::from_secs(180),
+            needs: vec![
+                need(NeedKind::Command, "auditctl -s, auditctl -l", "whether the kernel's audit is on, and its rules"),
+                need(NeedKind::File, "/proc/*/comm", "which log daemons run"),
+                need(NeedKind::File, AUDITD, "how auditd keeps its log"),
+                need(NeedKind::File, "/etc/systemd/journald.conf with drop-ins", "whether the journal is kept"),
+                need(
+                    NeedKind::File,
+                    "/etc/rsyslog.conf, /etc/rsyslog.d/*.conf",
+                    "what rsyslog keeps and where it sends it",
+                ),
+                need(NeedKind::Right, "root", "auditctl and /etc/audit answer to nobody else"),
+            ],
+            kinds: vec!["log_service".into(), "log_state".into()],
+            checks: CHECKS.into(),
+            inputs: Vec::new(),
+        };
+        Self { host, spec }
+    }
+}
+
+impl Collector for Audit {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn collect<'a>(&'a self, context: &'a mut Context<'_>) -> BoxFuture<'a, Result<(), CollectError>> {
+        Box::pin(async move {
+            let host = &self.host;
+            let plain = Redact::nothing();
+            let command =
+                |argv: &[&str]| Command::new(argv.iter().copied()).timeout(Duration::from_secs(20)).limit(4 << 20);
+            processes(host, context).await?;
+            host.run(context, command(&STATUS)).await?;
+            host.run(context, command(&RULES)).await?;
+            for path in [AUDITD, AU_REMOTE, AUDISP_REMOTE] {
+                host.read_file(context, path, &plain).await?;
+            }
+            for path in JOURNALD {
+                host.read_file(context, path, &plain).await?;
+            }
+            host.read_file(context, JOURNAL_UPLOAD, &scrub::url_credentials(Redact::nothing(), JOURNAL_UPLOAD)).await?;
+            host.read_file(context, RSYSLOG, &rsyslog_redaction(RSYSLOG)).await?;
+            for directory in JOURNALD_DROP_INS.into_iter().chain([RSYSLOG_DROP_INS]) {
+                let listed = host.list_directory(context, directory).await?;
+                for name in drop_ins(&context.recorder.body(&listed)?) {
+                    let path = format!("{directory}/{name}");
+                    let redact =
+                        if directory == RSYSLOG_DROP_INS { rsyslog_redaction(&path) } else { Redact::nothing() };
+                    host.read_file(context, &path, &redact).await?;
+                }
+            }
+            host.list_directory(context, JOURNAL).await?;
+            Ok(())
+        })
+    }
+
+    fn derive(&self, evidence: &dyn Evidence, out: &mut dyn Records) -> io::Result<()> {
+        derive(&Kept::read(evidence)?, out)
+    }
+}
+
+/// A row of the kept list of processes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Process {
+    pid: u32,
+    name: String,
+}
+
+/// Keeps the names of all processes as one exchange: operation `list-processes`. Names only: arguments may hold secrets.
+async fn processes(host: &Host, context: &mut Context<'_>) -> Result<(), CollectError> {
+    let root: PathBuf = host.root().join("proc");
+    let mut draft = Draft::new("list-processes", json!({"path": "/proc"}), host.caller(), (context.now)());
+    let listed = tokio::time::timeout(host.read_timeout, tokio::task::spawn_blocking(move || names(&root))).await;
+    let mut body = None;
+    match listed {
+        Err(_) => {
+            draft.answer = Answer::TimedOut;
+            draft.detail = format!("no end within {} s", host.read_timeout.as_secs());
+        }
+        Ok(Err(error)) => draft.detail = format!("the reading thread broke off: {error}"),
+        Ok(Ok(Err(error))) => {
+            draft.answer = match error.kind() {
+                io::ErrorKind::PermissionDenied => Answer::Denied,
+                io::ErrorKind::NotFound => Answer::Missing,
+                _ => Answer::Failed,
+            };
+            draft.detail = error.to_string();
+        }
+        Ok(Ok(Ok(list))) => {
+            draft.answer = Answer::Ok;
+            draft.detail = format!("{} processes", list.len());
+            draft.end = Some("end of directory".into());
+            body = Some(serde_json::to_vec(&list).map_err(io::Error::from)?);
+        }
+    }
+    draft.ended_at = (context.now)();
+    context.recorder.record(draft, "json", body.as_deref())?;
+    Ok(())
+}
+
+fn names(root: &std::path::Path) -> io::Result<Vec<Process>> {
+    let mut list = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process that ended meanwhile is none.
+        if let Ok(name) = std::fs::read(root.join(format!("{pid}/comm"))) {
+            list.push(Process { pid, name: String::from_utf8_lossy(&name).trim_end().into() });
+        }
+    }
+    list.sort_by_key(|process| process.pid);
+    Ok(list)
+}
+
+/// The names of a kept directory list's configuration files, in order.
+fn drop_ins(body: &[u8]) -> Vec<String> {
+    let mut names: Vec<String> = super::sshd::names(body).into_iter().filter(|name| name.ends_with(".conf")).collect();
+    names.sort();
+    names.truncate(MOST_DROP_INS);
+    names
+}
+
+/// Actions of rsyslog may hold a database's password or a log service's token.
+fn rsyslog_redaction(place: &str) -> Redact {
+    let settings = &["pwd", "password", "passwd", "pass", "token", "secret", "apikey", "api_key", "accesskey"];
+    let redact = scrub::url_credentials(Redact::nothing(), place);
+    let redact = scrub::values_of(redact, "rsyslog-secret", place, settings);
+    redact
+        .line("rsyslog-database-action", format!("{place}, :ommysql: and :ompgsql: actions"), |line| {
+            let text = String::from_utf8_lossy(line);
+            let at = [":ommysql:", ":ompgsql:"].iter().find_map(|name| text.find(name).map(|at| at + name.len()))?;
+            // host,database,user,password
+            let after: Vec<&str> = text[at..].splitn(4, ',').collect();
+            let [host, database, user, _] = after[..] else { return None };
+            Some(format!("{}{host},{database},{user},removed", &text[..at]).into_bytes())
+        })
+        .line("rsyslog-token", format!("{place}, structured data before @"), |line| {
+            let text = String::from_utf8_lossy(line);
+            let (before, rest) = text.split_once('[')?;
+            let (token, after) = rest.split_once('@')?;
+            let like = token.len() >= 16 && token.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            like.then(|| format!("{before}[removed@{after}").into_bytes())
+        })
+}
+
+/// Which processes run.
+struct Running {
+    exchange: u64,
+    names: Vec<String>,
+}
+
+impl Running {
+    /// `None` when the list is not of all processes.
+    fn read(kept: &Kept<'_>) -> io::Result<Result<Self, String>> {
+        let exchange = kept.find("list-processes", "path", &json!("/proc"));
+        Ok(match kept.reading(exchange, "the list of processes")? {
+            Reading::Missing(why) | Reading::Unknown(why) => Err(why),
+            Reading::Text(text) => match serde_json::from_str::<Vec<Process>>(&text.text) {
+                // Without process 1 it is another namespace's list, or /proc hides other users' processes.
+                Ok(list) if list.iter().any(|process| process.pid == 1) => {
+                    Ok(Self { exchange: text.exchange, names: list.into_iter().map(|process| process.name).collect() })
+                }
+                Ok(_) => {
+                    Err("the list of processes does not show process 1, so not every process; run as root to know"
+                        .into())
+                }
+                Err(error) => Err(format!("the list of processes cannot be read: {error}")),
+            },
+        })
+    }
+}
+
+#[derive(Default)]
+struct Service {
+    exchange: u64,
+    installed: Option<bool>,
+    persistent: Option<bool>,
+    forwards_to: Option<Vec<String>>,
+    keeps_all: Option<bool>,
+    days_at_most: Option<f64>,
+    more: BTreeMap<&'static str, Value>,
+}
+
+fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
+    let running = Running::read(kept)?;
+    let mut gaps = Vec::new();
+    if let Err(why) = &running {
+        gaps.push(format!("{why}: which log daemons run is not known"));
+    }
+    let services = [
+        ("auditd", auditd(kept, &mut gaps)?),
+        ("journald", journald(kept, &mut gaps)?),
+        ("rsyslog", rsyslog(kept, &mut gaps)?),
+    ];
+    let (mut persistent, mut forwards) = (Vec::new(), Vec::new());
+    for ((service, mut found), (_, process)) in services.into_iter().zip(NAMES) {
+        let runs = running.as_ref().ok().map(|running| running.names.iter().any(|name| name == process));
+        if runs == Some(true) {
+            found.installed = Some(true);
+        }
+        if found.installed == Some(false) && runs != Some(false) {
+            found.installed = None;
+        }
+        persistent.push(match (runs, found.persistent) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        });
+        // What does not run sends nothing.
+        forwards.push(if runs == Some(false) { Some(Vec::new()) } else { found.forwards_to.clone() });
+        let mut fields = json!({
+            "service": service, "installed": found.installed, "running": runs, "persistent": found.persistent,
+            "forwards_to": found.forwards_to, "keeps_all": found.keeps_all, "days_at_most": found.days_at_most,
+            "enabled": null, "rules": null,
+        });
+        for (name, value) in found.more {
+            fields[name] = value;
+        }
+        let exchange =
+            if found.exchange > 0 { found.exchange } else { running.as_ref().map_or(1, |running| running.exchange) };
+        out.record("log_service", record(service, None, exchange, fields))?;
+    }
+    let any = if persistent.contains(&Some(true)) {
+        Some(true)
+    } else if persistent.contains(&None) {
+        None
+    } else {
+        Some(false)
+    };
+    let known: Vec<String> = forwards.iter().flatten().flatten().cloned().collect();
+    let all_known = forwards.iter().all(Option::is_some);
+    let shippers = running.as_ref().ok().map(|running| {
+        SHIPPERS.iter().filter(|shipper| running.names.iter().any(|name| name == *shipper)).collect::<Vec<_>>()
+    });
+    let fields = json!({
+        "running_persistent": any,
+        "forwards_to": (all_known || !known.is_empty()).then_some(known),
+        "shippers": shippers,
+    });
+    let exchange = running.as_ref().map_or(1, |running| running.exchange);
+    out.record("log_state", record("host", None, exchange, fields))?;
+    out.population("log_service", Population::Whole);
+    out.population("log_state", Population::Whole);
+    gaps.into_iter().for_each(|gap| out.gap(gap));
+    Ok(())
+}
+
+/// `name = value` lines, names in lower case.
+fn settings(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';', '[']));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_string())).collect()
+}
+
+fn auditd(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
+    let mut service = Service::default();
+    let mut missing = 0;
+    match kept.command(&STATUS)? {
+        Reading::Text(text) => {
+            let value = |name: &str| {
+                let mut lines = text.text.lines().filter_map(|line| line.split_once(' '));
+                lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse::<i64>().ok())
+            };
+            service.exchange = text.exchange;
+            service.more.insert("enabled", json!(value("enabled")));
+            service.more.insert("lost", json!(value("lost")));
+            service.installed = Some(true);
+            if value("enabled").is_none() {
+                gaps.push("auditctl -s: the answer has no line \"enabled\"".into());
+            }
+        }
+        Reading::Missing(_) => missing += 1,
+        Reading::Unknown(why) => {
+            gaps.push(why);
+            // A program that answered with an error is there.
+            service.installed = kept.run(&STATUS).is_some_and(|e| e.exit_code.is_some()).then_some(true);
+        }
+    }
+    match kept.command(&RULES)? {
+        Reading::Text(text) => {
+            let lines: Vec<&str> = text.text.lines().filter(|line| !line.trim().is_empty()).collect();
+            let rules = match lines[..] {
+                ["No rules"] => Some(0),
+                [_, ..] if lines.iter().all(|line| line.starts_with('-')) => Some(lines.len()),
+                _ => None,
+            };
+            if rules.is_none() {
+                gaps.push("auditctl -l: the answer is no list of rules".into());
+            }
+            service.more.insert("rules", json!(rules));
+        }
+        Reading::Missing(_) => {}
+        Reading::Unknown(why) => gaps.push(why),
+    }
+    match kept.file(AUDITD)? {
+        Reading::Text(text) => {
+            let settings = settings(&text.text);
+            let says =
+                |name: &str, value: &str| settings.get(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
+            service.installed = Some(true);
+            service.persistent = Some(!says("write_logs", "no") && settings.contains_key("log_file"));
+            service.keeps_all = Some(says("max_log_file_action", "keep_logs"));
+            if service.exchange == 0 {
+                service.exchange = text.exchange;
+            }
+            for name in ["max_log_file", "num_logs", "max_log_file_action"] {
+                service.more.insert(name, json!(settings.get(name)));
+            }
+        }
+        Reading::Missing(_) => missing += 1,
+        Reading::Unknown(why) => gaps.push(why),
+    }
+    if missing == 2 && service.installed.is_none() {
+        service.installed = Some(false);
+        service.forwards_to = Some(Vec::new());
+    }
+    match kept.file(AU_REMOTE)? {
+        Reading::Missing(_) => service.forwards_to = Some(Vec::new()),
+        Reading::Text(text) if settings(&text.text).get("active").is_some_and(|active| active == "yes") => {
+            match kept.file(AUDISP_REMOTE)? {
+                Reading::Text(remote) => {
+                    service.forwards_to = settings(&remote.text).get("remote_server").map(|s| vec![s.clone()])
+                }
+                Reading::Missing(why) | Reading::Unknown(why) => gaps.push(why),
+            }
+        }
+        Reading::Text(_) => service.forwards_to = Some(Vec::new()),
+        Reading::Unknown(why) => gaps.push(why),
+    }
+    Ok(service)
+}
+
+fn journald(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
+    let mut service = Service::default();
+    let mut merged = BTreeMap::new();
+    let (mut known, mut found) = (true, false);
+    let mut files: Vec<String> = JOURNALD.map(String::from).to_vec();
+    // A drop-in of the same name in a later directory replaces the earlier one; all together are read by name.
+    let mut by_name = BTreeMap::new();
+    for directory in JOURNALD_DROP_INS {
+        match kept.directory(directory)? {
+            Listing::Entries(_, entries) => {
+                let names = entries.into_iter().map(|entry| entry.name).filter(|name| name.ends_with(".conf"));
+                by_name.extend(names.map(|name| (name.clone(), format!("{directory}/{name}"))));
+            }
+            Listing::Missing(_) => {}
+            Listing::Unknown(why) => {
+                gaps.push(why);
+                known = false;
+            }
+        }
+    }
+    files.extend(by_name.into_values());
+    for path in files {
+        match kept.file(&path)? {
+            Reading::Text(text) => {
+                found = true;
+                service.exchange = text.exchange;
+                merged.extend(settings(&text.text));
+            }
+            Reading::Missing(_) => {}
+            Reading::Unknown(why) => {
+                gaps.push(why);
+                known = false;
+            }
+        }
+    }
+    service.installed = if found { Some(true) } else { known.then_some(false) };
+    let storage = merged.get("storage").map_or("auto".into(), |storage| storage.to_ascii_lowercase());
+    service.persistent = match (known, storage.as_str()) {
+        (false, _) => None,
+        (true, "persistent") => Some(true),
+        (true, "volatile" | "none") => Some(false),
+        (true, "auto") => match kept.directory(JOURNAL)? {
+            Listing::Entries(..) => Some(true),
+            Listing::Missing(_) => Some(false),
+            Listing::Unknown(why) => {
+                gaps.push(why);
+                None
+            }
+        },
+        (true, _) => None,
+    };
+    service.more.insert("storage", json!(known.then_some(storage)));
+    service.days_at_most = merged.get("maxretentionsec").filter(|_| known).and_then(|span| days(span));
+    service.forwards_to = match kept.file(JOURNAL_UPLOAD)? {
+        Reading::Text(text) => {
+            Some(settings(&text.text).get("url").filter(|url| !url.is_empty()).cloned().into_iter().collect())
+        }
+        Reading::Missing(_) => Some(Vec::new()),
+        Reading::Unknown(why) => {
+            gaps.push(why);
+            None
+        }
+    };
+    Ok(service)
+}
+
+/// A time span of systemd with one unit (`90day`, `1 year`, seconds), in days; 0 sets no limit.
+fn days(span: &str) -> Option<f64> {
+    let number: String = span.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    let seconds = match span[number.len()..].trim() {
+        "" | "s" | "sec" | "second" | "seconds" => 1.0,
+        "m" | "min" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86_400.0,
+        "w" | "week" | "weeks" => 604_800.0,
+        "M" | "month" | "months" => 2_629_800.0,
+        "y" | "year" | "years" => 31_557_600.0,
+        _ => return None,
+    };
+    let days = number.parse::<f64>().ok()? * seconds / 86_400.0;
+    (days > 0.0 && days.is_finite()).then_some(days)
+}
+
+fn rsyslog(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
+    let mut service = Service::default();
+    let (mut text, mut known) = (String::new(), true);
+    match kept.file(RSYSLOG)? {
+        Reading::Missing(_) => {
+            service.installed = Some(false);
+            service.forwards_to = Some(Vec::new());
+            return Ok(service);
+        }
+        Reading::Unknown(why) => {
+            gaps.push(why);
+            known = false;
+        }
+        Reading::Text(main) => {
+            service.installed = Some(true);
+            service.exchange = main.exchange;
+            text.push_str(&main.text);
+        }
+    }
+    match kept.directory(RSYSLOG_DROP_INS)? {
+        Listing::Missing(_) => {}
+        Listing::Unknown(why) => {
+            gaps.push(why);
+            known = false;
+        }
+        Listing::Entries(_, entries) => {
+            for entry in entries.into_iter().filter(|entry| entry.name.ends_with(".conf")) {
+                match kept.file(&format!("{RSYSLOG_DROP_INS}/{}", entry.name))? {
+                    Reading::Text(more) => {
+                        text.push('\n');
+                        text.push_str(&more.text);
+                    }
+                    Reading::Missing(_) => {}
+                    Reading::Unknown(why) => {
+                        gaps.push(why);
+                        known = false;
+                    }
+                }
+            }
+        }
+    }
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let elsewhere = |line: &&&str| {
+        let lower = line.to_ascii_lowercase();
+        (lower.starts_with("$includeconfig") || lower.starts_with("include(")) && !line.contains(RSYSLOG_DROP_INS)
+    };
+    if let Some(line) = lines.iter().find(elsewhere) {
+        gaps.push(format!("{RSYSLOG}: \"{line}\" was not followed"));
+        known = false;
+    }
+    let targets = targets(&lines);
+    service.forwards_to = (known || !targets.is_empty()).then_some(targets);
+    let writes = lines.iter().any(|line| {
+        line.split_whitespace().last().is_some_and(|last| last.trim_start_matches('-').starts_with("/var/"))
+            || line.contains("omfile")
+    });
+    service.persistent = if writes { Some(true) } else { known.then_some(false) };
+    Ok(service)
+}
+
+/// Where rsyslog sends messages: `@host`, `@@host`, `:omrelp:host` and `action(type="omfwd" target="host")`.
+fn targets(lines: &[&str]) -> Vec<String> {
+    let mut targets = Vec::new();
+    for line in lines {
+        for word in line.split_whitespace().skip(1) {
+            let (scheme, target) = if let Some(target) = word.strip_prefix("@@") {
+                ("tcp", target)
+            } else if let Some(target) = word.strip_prefix('@') {
+                ("udp", target)
+            } else if let Some(target) = word.strip_prefix(":omrelp:") {
+                ("relp", target)
+            } else {
+                continue;
+            };
+            let target = target.split(';').next().unwrap_or(target);
+            if !target.is_empty() {
+                targets.push(format!("{scheme}:{target}"));
+            }
+        }
+    }
+    let joined = lines.join(" ");
+    for action in joined.split("action(").skip(1) {
+        let action = action.split(')').next().unwrap_or(action);
+        let value = |name: &str| {
+            let lower = action.to_ascii_lowercase();
+            let at = lower.find(&format!("{name}=\""))? + name.len() + 2;
+            action[at..].split('"').next().map(String::from)
+        };
+        let Some(kind) = value("type").map(|kind| kind.to_ascii_lowercase()) else { continue };
+        if ["omfwd", "omrelp", "omelasticsearch", "omhttp", "omkafka", "omgssapi"].contains(&kind.as_str()) {
+            let target = value("target").or_else(|| value("server")).or_else(|| value("broker"));
+            targets.push(format!(
+                "{}:{}",
+                value("protocol").unwrap_or(kind),
+                target.unwrap_or_else(|| "not named".into())
+            ));
+        }
+    }
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::{FakeEvidence, MemoryRecords};
+
+    fn run(evidence: &FakeEvidence) -> MemoryRecords {
+        let mut out = MemoryRecords::default();
+        Audit::new(Host::new("/", None)).derive(evidence, &mut out).unwrap();
+        out
+    }
+
+    fn processes(names: &[&str]) -> FakeEvidence {
+        let list: Vec<Process> =
+            names.iter().zip(1..).map(|(name, pid)| Process { pid, name: (*name).into() }).collect();
+        let body = serde_json::to_vec(&list).unwrap();
+        FakeEvidence::new().add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, body)
+    }
+
+    /// As a Debian host with auditd answers.
+    fn debian(names: &[&str]) -> FakeEvidence {
+        processes(names)
+            .command(&STATUS, 0, include_str!("fixtures/audit/auditctl-s.txt").replace("enabled 0", "enabled 1"))
+            .command(&RULES, 0, "-w /etc/shadow -p wa -k identity\n-a always,exit -F arch=b64 -S execve\n")
+            .file(AUDITD, include_str!("fixtures/audit/auditd.conf"))
+            .no_file(AU_REMOTE, Answer::Missing, "no such file")
+            .no_file(JOURNALD[0], Answer::Missing, "no such file")
+            .file(JOURNALD[1], include_str!("fixtures/audit/journald.conf"))
+            .no_file(JOURNAL_UPLOAD, Answer::Missing, "no such file")
+            .file(RSYSLOG, include_str!("fixtures/audit/rsyslog.conf"))
+            .directory(RSYSLOG_DROP_INS, &[])
+            .directory(JOURNAL, &[])
+            .no_directory(JOURNALD_DROP_INS[0], Answer::Missing, "no such file")
+            .no_directory(JOURNALD_DROP_INS[1], Answer::Missing, "no such file")
+            .no_directory(JOURNALD_DROP_INS[2], Answer::Missing, "no such file")
+    }
+
+    const ALL: [&str; 4] = ["systemd", "auditd", "systemd-journal", "rsyslogd"];
+
+    #[test]
+    fn debians_three_services_are_told_apart() {
+        let out = run(&debian(&ALL));
+        let auditd = out.get("log_service", "auditd");
+        assert_eq!((&auditd["running"], &auditd["enabled"], &auditd["rules"]), (&json!(true), &json!(1), &json!(2)));
+        assert_eq!((&auditd["keeps_all"], &auditd["max_log_file_action"]), (&json!(false), &json!("ROTATE")));
+        assert_eq!(out.get("log_service", "journald")["persistent"], json!(true));
+        assert_eq!(out.get("log_service", "rsyslog")["persistent"], json!(true));
+        let state = out.get("log_state", "host");
+        assert_eq!(
+            (&state["running_persistent"], &state["forwards_to"], &state["shippers"]),
+            (&json!(true), &json!([]), &json!([]))
+        );
+        assert!(out.gaps.is_empty(), "{:?}", out.gaps);
+    }
+
+    #[test]
+    fn a_configured_daemon_that_does_not_run_is_not_logging() {
+        let out = run(&debian(&["systemd"]));
+        assert_eq!(out.get("log_state", "host")["running_persistent"], json!(false));
+        assert_eq!(out.get("log_service", "auditd")["installed"], json!(true));
+    }
+
+    #[test]
+    fn a_list_without_process_one_leaves_running_unknown() {
+        let other = r#"[{"pid": 4711, "name": "sh"}]"#;
+        let evidence = debian(&ALL).add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, other.into());
+        let out = run(&evidence);
+        assert!(out.of("log_service").iter().all(|row| row["running"].is_null()));
+        assert!(out.get("log_state", "host")["running_persistent"].is_null());
+        assert!(out.gaps.iter().any(|gap| gap.contains("process 1")));
+    }
+
+    #[test]
+    fn nothing_asked_or_understood_is_unknown_everywhere() {
+        let nonsense = FakeEvidence::new()
+            .add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, b"\xff\x00".to_vec())
+            .command(&STATUS, 0, "\u{1}")
+            .command(&RULES, 0, "")
+            .half_file(AUDITD, "log_file = /x\n")
+            .no_file(RSYSLOG, Answer::Denied, "permission denied")
+            .no_directory(JOURNAL, Answer::TimedOut, "no end");
+        for evidence in [FakeEvidence::new(), nonsense] {
+            let out = run(&evidence);
+            for row in out.of("log_service") {
+                for field in ["running", "persistent", "forwards_to", "enabled", "rules"] {
+                    assert!(row[field].is_null(), "{field} of {row}");
+                }
+            }
+            let state = out.get("log_state", "host");
+            assert!(
+                state["running_persistent"].is_null() && state["forwards_to"].is_null() && state["shippers"].is_null()
+            );
+            assert!(!out.gaps.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_refused_auditctl_leaves_rules_unknown_but_the_service_installed() {
+        let evidence = processes(&ALL).command(&STATUS, 4, "").stderr("You must be root to run this program.\n");
+        let auditd = run(&evidence).get("log_service", "auditd");
+        assert!(auditd["enabled"].is_null() && auditd["rules"].is_null());
+        assert_eq!(auditd["installed"], json!(true));
+    }
+
+    #[test]
+    fn no_program_no_configuration_and_no_process_prove_that_it_is_not_installed() {
+        let evidence = processes(&["init"]).no_command(&STATUS, Answer::Missing, "no program auditctl").no_file(
+            AUDITD,
+            Answer::Missing,
+            "no such file",
+        );
+        assert_eq!(run(&evidence).get("log_service", "auditd")["installed"], json!(false));
+        let hidden = FakeEvidence::new().no_command(&STATUS, Answer::Missing, "no program auditctl").no_file(
+            AUDITD,
+            Answer::Missing,
+            "no such file",
+        );
+        assert!(run(&hidden).get("log_service", "auditd")["installed"].is_null());
+    }
+
+    #[test]
+    fn no_rules_are_none() {
+        let evidence = processes(&ALL).command(&RULES, 0, include_str!("fixtures/audit/auditctl-l.txt"));
+        assert_eq!(run(&evidence).get("log_service", "auditd")["rules"], json!(0));
+    }
+
+    #[test]
+    fn a_journal_drop_in_wins_and_an_unreadable_one_makes_it_unknown() {
+        let volatile = debian(&ALL)
+            .directory(JOURNALD_DROP_INS[2], &["50.conf"])
+            .file("/etc/systemd/journald.conf.d/50.conf", "[Journal]\nStorage=volatile\nMaxRetentionSec=90day\n");
+        let row = run(&volatile).get("log_service", "journald");
+        assert_eq!((&row["persistent"], &row["days_at_most"]), (&json!(false), &json!(90.0)));
+        let denied = debian(&ALL).directory(JOURNALD_DROP_INS[2], &["50.conf"]).no_file(
+            "/etc/systemd/journald.conf.d/50.conf",
+            Answer::Denied,
+            "permission denied",
+        );
+        assert!(run(&denied).get("log_service", "journald")["persistent"].is_null());
+    }
+
+    #[test]
+    fn every_form_of_forwarding_is_found() {
+        let config = "*.* @@logs.example:6514;RSYSLOG_SyslogProtocol23Format\nauth.* @10.0.0.1\n*.* :omrelp:relp.example:20514\n\
+                      action(type=\"omfwd\"\n  target=\"siem.example\" protocol=\"tcp\"\n)\n#*.* @@commented.example\n";
+        let lines: Vec<&str> = config.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            targets(&lines),
+            ["relp:relp.example:20514", "tcp:logs.example:6514", "tcp:siem.example", "udp:10.0.0.1"]
+        );
+        let evidence = debian(&ALL).directory(RSYSLOG_DROP_INS, &["x.conf"]).file("/etc/rsyslog.d/x.conf", config);
+        assert_eq!(run(&evidence).get("log_state", "host")["forwards_to"].as_array().unwrap().len(), 4);
+        let stopped =
+            debian(&["systemd"]).directory(RSYSLOG_DROP_INS, &["x.conf"]).file("/etc/rsyslog.d/x.conf", config);
+        assert_eq!(run(&stopped).get("log_state", "host")["forwards_to"], json!([]), "what does not run sends nothing");
+    }
+
+    #[test]
+    fn secrets_in_rsyslog_are_removed() {
+        let text = "action(type=\"ommysql\" server=\"db\" uid=\"u\" pwd=\"hunter2\")\n*.* :ommysql:db,logs,user,hunter3\n\
+                    $template L,\"<%pri%> [0f0f0f0f-aaaa-bbbb-cccc-0123456789ab@41058 tag=x] %msg%\"\n\
+                    action(type=\"omhttp\" server=\"x\" token=\"hunter4\")\n*.* @@logs.example:6514\n";
+        let (mut kept, mut redactor) = (Vec::new(), rsyslog_redaction("rsyslog").begin());
+        redactor.push(text.as_bytes(), &mut kept).unwrap();
+        let removed = redactor.finish(&mut kept).unwrap();
+        let kept = String::from_utf8(kept).unwrap();
+        for secret in ["hunter", "0f0f0f0f"] {
+            assert!(!kept.contains(secret), "{kept}");
+        }
+        assert!(kept.contains("@@logs.example:6514") && kept.contains(":ommysql:db,logs,user,removed"));
+        assert_eq!(removed.iter().map(|r| r.count).sum::<u64>(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_processes_of_this_machine_are_one_exchange_of_names() {
+        let work = tempfile::tempdir().unwrap();
+        let mut recorder = crate::recorder::Recorder::new(work.path()).unwrap();
+        let mut context = Context { recorder: &mut recorder, now: crate::testing::system_now(), inputs: Vec::new() };
+        super::processes(&Host::new("/", None), &mut context).await.unwrap();
+        let evidence = crate::recorder::WorkEvidence::new(work.path());
+        let exchange = evidence.exchanges().next().unwrap().unwrap();
+        assert_eq!((exchange.operation.as_str(), exchange.answer), ("list-processes", Answer::Ok));
+        let list: Vec<Process> = serde_json::from_slice(&evidence.body(&exchange).unwrap()).unwrap();
+        assert!(list.iter().any(|process| process.pid == std::process::id()));
+    }
+}
