@@ -8,8 +8,11 @@ pub mod config;
 pub mod container;
 pub mod disk;
 mod kept;
+pub mod mfa;
+mod pam;
 pub mod patches;
 pub mod privileged;
+pub mod restic;
 mod scrub;
 pub mod sshd;
 pub mod time_sync;
@@ -35,14 +38,25 @@ pub fn open(config: &HostConfig, name: &str, helper: PathBuf) -> Source {
     }
 }
 
-/// Every collector of hosts.
-pub fn all(host: &Host, _config: &HostConfig) -> Vec<Arc<dyn Collector>> {
+/// Every collector of this host: those of backups only where repositories are configured.
+pub fn all(host: &Host, config: &HostConfig) -> Vec<Arc<dyn Collector>> {
+    let mut all = built_in(host, config);
+    if config.restic.is_empty() {
+        all.retain(|collector| collector.spec().id != "host/backups-restic");
+    }
+    all
+}
+
+/// Every collector of hosts, configured or not: what derives again needs no configuration.
+pub fn built_in(host: &Host, config: &HostConfig) -> Vec<Arc<dyn Collector>> {
     vec![
         Arc::new(accounts::Accounts::new(host.clone())),
         Arc::new(audit::Audit::new(host.clone())),
         Arc::new(disk::Disk::new(host.clone())),
+        Arc::new(mfa::Mfa::new(host.clone())),
         Arc::new(patches::Patches::new(host.clone())),
         Arc::new(privileged::PrivilegedChanges::default()),
+        Arc::new(restic::Restic::new(host.clone(), config.restic.clone())),
         Arc::new(sshd::Sshd::new(host.clone())),
         Arc::new(time_sync::TimeSync::new(host.clone())),
     ]

@@ -45,7 +45,20 @@ pub(super) fn without_userinfo(text: &str) -> String {
     out
 }
 
+/// Adds the rule `name`: the values of `settings` in `setting=value` alone, for lines in which a setting's name is also a word.
+pub(super) fn arguments_of(redact: Redact, name: &str, place: &str, settings: &'static [&'static str]) -> Redact {
+    redact.line(name, format!("{place}, values of {}", settings.join(", ")), move |line| {
+        let text = String::from_utf8_lossy(line);
+        let out = without(&text, settings, &['=', '"', '\'']);
+        (out != text).then(|| out.into_bytes())
+    })
+}
+
 fn without_values(text: &str, settings: &[&str]) -> String {
+    without(text, settings, &[' ', '\t', '=', ':', '"', '\''])
+}
+
+fn without(text: &str, settings: &[&str], separators: &[char]) -> String {
     // ASCII lower case keeps every byte's place.
     let lower = text.to_ascii_lowercase();
     let mut cuts: Vec<(usize, usize)> = Vec::new();
@@ -60,7 +73,7 @@ fn without_values(text: &str, settings: &[&str]) -> String {
                 continue;
             }
             let rest = &text[after..];
-            let value = rest.trim_start_matches([' ', '\t', '=', ':', '"', '\'']);
+            let value = rest.trim_start_matches(separators);
             if value.len() == rest.len() || value.is_empty() || value.starts_with(['/', '~', '$']) {
                 continue;
             }
