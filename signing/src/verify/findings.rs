@@ -147,8 +147,6 @@ codes! {
     SlotPlan = "SLOT-PLAN", "The receipt rests on a plan that was not in force.";
     /// A missed receipt counts other slots than its plan names.
     SlotCount = "SLOT-COUNT", "The receipt and the plan disagree on how many looks were missed.";
-    /// Sealing times go backwards where they cannot.
-    TimeOrder = "TIME-ORDER", "The times that the agent states cannot all be true.";
     /// An append's decision is not what was logged.
     AppendBytes = "APPEND-BYTES", "A leftover of the agent's work was changed; no evidence rests on it.";
     /// An object that nothing in the log explains.

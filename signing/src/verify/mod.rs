@@ -209,6 +209,16 @@ fn run(
         rederived,
     };
     let mut limits = limits(options, &numbers);
+    if let Some(back) = &walked.order.set_back {
+        let says = format!(
+            "{} entries, the first of them {}, say that they were sealed up to {} before entries that they knew: the agent's clock \
+             was set back, or these times are not true",
+            back.entries,
+            back.first,
+            span(back.most_seconds)
+        );
+        limits.push(Limit { code: "CLOCK-SET-BACK", says });
+    }
     limits.extend(deep_limits);
     let newest = walked.order.newest_entry;
     let head = Head {

@@ -3,11 +3,12 @@
 //! Leaves come in one at a time, in log order; nothing of them is kept but 8 bytes of time, and 22 for each object
 //! that they name (a bundle twice).
 
-use std::collections::{HashMap, hash_map::Entry as Slot};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry as Slot};
 
 use super::{
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
+    names::Part,
     source::{self, Fetched},
 };
 use crate::{
@@ -26,6 +27,15 @@ pub(crate) const MAX_PLAN: u64 = 64 * 1024 * 1024;
 
 /// How far back a sealing time may lie before one that it must follow: clocks are stepped by seconds, and that says nothing.
 const CLOCK_TOLERANCE_SECONDS: i64 = 120;
+
+/// Entries sealed, by the agent's clock, before entries that they knew: the clock was set back, or the times are not true.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SetBack {
+    pub entries: u64,
+    /// The first one, and by how much.
+    pub first: u64,
+    pub most_seconds: i64,
+}
 
 /// A leaf as read from the log.
 pub(crate) struct Leaf {
@@ -115,6 +125,10 @@ pub(crate) struct Order<'a> {
     /// The first leaf of a kind that this program does not know.
     pub unknown: Option<(u64, String)>,
     pub told: Told,
+    pub set_back: Option<SetBack>,
+    /// The widths of partial tiles that a published checkpoint rests on, in the tile
+    /// that is not full yet, each with the first entry that names such a checkpoint.
+    pub partial: BTreeMap<(Part, u16), u64>,
 }
 
 impl<'a> Order<'a> {
@@ -141,6 +155,8 @@ impl<'a> Order<'a> {
             newest_entry: None,
             unknown: None,
             told: Told::default(),
+            set_back: None,
+            partial: BTreeMap::new(),
         }
     }
 
@@ -186,8 +202,9 @@ impl<'a> Order<'a> {
     }
 
     /// What is common to all leaves.
-    fn entry(&self, object: &str, index: u64, entry: &Entry, root_at: &mut dyn FnMut(u64) -> Option<Digest>) {
-        let finding = |code, says| self.findings.add(code, object, Some(index), says);
+    fn entry(&mut self, object: &str, index: u64, entry: &Entry, root_at: &mut dyn FnMut(u64) -> Option<Digest>) {
+        let findings = self.findings;
+        let finding = |code, says| findings.add(code, object, Some(index), says);
         if entry.origin != self.origin {
             finding(Code::Origin, format!("it is for the log {:?}, but stands in {:?}", entry.origin, self.origin));
         }
@@ -213,27 +230,35 @@ impl<'a> Order<'a> {
                         ),
                     );
                 }
-                self.time(object, index, entry, known.size);
+                self.time(index, entry, known.size);
+                self.published(index, known.size);
             }
         }
     }
 
     /// Whoever knows a checkpoint seals after every entry under it was sealed. Entries of parallel runs do not know each other, so
-    /// their order says nothing.
-    fn time(&self, object: &str, index: u64, entry: &Entry, known: u64) {
+    /// their order says nothing. An honest clock that is set back looks the same, so that this is told, and is no finding.
+    fn time(&mut self, index: u64, entry: &Entry, known: u64) {
         let Some(before) = known.checked_sub(1).and_then(|i| self.newest.get(i as usize)) else { return };
-        let sealed = entry.sealed_at.timestamp_millis();
-        if sealed.saturating_add(CLOCK_TOLERANCE_SECONDS * 1000) < *before {
-            let before = Utc::from_timestamp_millis(*before).map(rfc3339).unwrap_or_default();
-            self.findings.add(
-                Code::TimeOrder,
-                object,
-                Some(index),
-                format!(
-                    "it says that it was sealed at {}, but it knew of the first {known} entries, of which one was sealed at {before}",
-                    rfc3339(entry.sealed_at)
-                ),
-            );
+        let back = before.saturating_sub(entry.sealed_at.timestamp_millis()) / 1000;
+        if back > CLOCK_TOLERANCE_SECONDS {
+            let so_far = self.set_back.get_or_insert(SetBack { entries: 0, first: index, most_seconds: 0 });
+            so_far.entries += 1;
+            so_far.most_seconds = so_far.most_seconds.max(back);
+        }
+    }
+
+    /// A checkpoint that an entry knew was published, with the partial tiles that it rests on; those may go only once they are full.
+    fn published(&mut self, index: u64, known: u64) {
+        for level in 0..8 {
+            let (then, now) = (known >> (8 * level), self.size >> (8 * level));
+            let width = (then % 256) as u16;
+            if width > 0 && then / 256 == now / 256 && then < now {
+                self.partial.entry((Part::Level(level), width)).or_insert(index);
+                if level == 0 {
+                    self.partial.entry((Part::Entries, width)).or_insert(index);
+                }
+            }
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! It runs last, when every name that the log explains is known; what the agent added meanwhile is told apart by a newer checkpoint.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use serde::Serialize;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Progress, Stage,
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     digest::Digest,
     layout::{self, CHECKPOINT},
-    log::{Checkpoint, MAX_CHECKPOINT, MAX_LEAF},
+    log::{Checkpoint, Edge, LogError, MAX_CHECKPOINT, MAX_LEAF},
     seal::MAX_SEAL,
     statement::{Known, Statement},
     store::Reader,
@@ -31,6 +32,12 @@ const MAX_LISTED: usize = 1_000;
 
 /// The most bytes of a tile or entry bundle.
 const MAX_TILE: u64 = WIDTH * (MAX_LEAF as u64 + 2);
+
+/// The most bytes of the decision of an append.
+const MAX_APPEND: u64 = 16 * 1024 * 1024;
+
+/// The format of one.
+const APPEND_FORMAT: &str = "evidenced-append/1";
 
 /// How a directory's unfinished writes begin.
 const TEMPORARY: &str = ".tmp-";
@@ -92,7 +99,31 @@ struct Search<'a, 'b> {
     known: Vec<(String, Known)>,
     /// Tiles and decisions beyond the checkpoint.
     beyond: Counted<String>,
-    unfinished: bool,
+    /// The leaves of an append that was decided, and not finished.
+    unfinished: Option<Vec<Vec<u8>>>,
+}
+
+/// The JSON of `append/<old size>`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decision {
+    format: String,
+    #[serde(rename = "instance")]
+    _instance: String,
+    old_size: u64,
+    leaves: Vec<String>,
+}
+
+impl Decision {
+    /// Its leaves.
+    fn parse(bytes: &[u8], old: u64) -> Result<Vec<Vec<u8>>, String> {
+        let decision: Self = serde_json::from_slice(bytes).map_err(|e| format!("it is no decision of an append: {e}"))?;
+        if decision.format != APPEND_FORMAT || decision.old_size != old || decision.leaves.is_empty() {
+            return Err(format!("it does not decide an append to {old} entries"));
+        }
+        let leaves = decision.leaves.iter().map(|leaf| STANDARD.decode(leaf));
+        leaves.collect::<Result<_, _>>().map_err(|e| format!("a leaf in it is no base64: {e}"))
+    }
 }
 
 /// Lists the archive. `seen` are the checkpoint's bytes as they were fixed.
@@ -113,12 +144,13 @@ pub(crate) fn search(
         sealed: HashSet::new(),
         known: Vec::new(),
         beyond: Counted::default(),
-        unfinished: false,
+        unfinished: None,
     };
     // Seals first, since a bundle's standing depends on them.
     search.list("seal/", progress)?;
     search.list("", progress)?;
     search.beyond(seen, roots)?;
+    search.partial_tiles()?;
     Ok(search.strays)
 }
 
@@ -153,10 +185,7 @@ impl Search<'_, '_> {
             "seal" => self.seal(name),
             "bundle" | "document" => self.subject(name),
             "tile" => self.tile(name),
-            "append" => {
-                self.append(name);
-                Ok(())
-            }
+            "append" => self.append(name),
             _ => {
                 self.unknown(name, "the layout has no such object");
                 Ok(())
@@ -279,18 +308,51 @@ impl Search<'_, '_> {
         Ok(())
     }
 
-    fn append(&mut self, name: &str) {
+    /// The decision of an append: covered ones may stay, and say what was logged; the newest may be of one that is not finished.
+    fn append(&mut self, name: &str) -> Result<(), CannotVerify> {
         let old: Option<u64> = name.strip_prefix("append/").and_then(|n| n.parse().ok());
-        match old.filter(|old| layout::append(*old) == name) {
-            None => self.unknown(name, "its name is that of no append"),
-            Some(old) if old < self.checkpoint.size => self.strays.leftovers.add(name.to_owned()),
-            Some(old) if old == self.checkpoint.size => {
-                self.unfinished = true;
-                let says = "the decision of an append that is not finished".to_owned();
-                self.strays.pending.add(Pending { object: name.to_owned(), says });
-            }
-            Some(_) => self.beyond.add(name.to_owned()),
+        let Some(old) = old.filter(|old| layout::append(*old) == name) else {
+            self.unknown(name, "its name is that of no append");
+            return Ok(());
+        };
+        let size = self.checkpoint.size;
+        if old > size {
+            self.beyond.add(name.to_owned());
+            return Ok(());
         }
+        let decision = match fetch(self.reader, name, MAX_APPEND)? {
+            Fetched::Bytes(bytes) => Decision::parse(&bytes, old),
+            Fetched::TooLong => Err(format!("it is longer than {MAX_APPEND} bytes")),
+            // Covered ones may go at any time.
+            Fetched::Absent => return Ok(()),
+        };
+        let leaves = match decision {
+            Ok(leaves) => leaves,
+            Err(says) => {
+                self.findings.add(Code::AppendBytes, name, None, says);
+                return Ok(());
+            }
+        };
+        if old == size {
+            let says = format!("decides an append of {} entries that is not finished", leaves.len());
+            self.strays.pending.add(Pending { object: name.to_owned(), says });
+            self.unfinished = Some(leaves);
+            return Ok(());
+        }
+        self.strays.leftovers.add(name.to_owned());
+        for (at, leaf) in leaves.iter().enumerate() {
+            let index = old + at as u64;
+            // A leaf's seal is named by the leaf's digest: who is expected under that name is this very leaf.
+            let logged = Statement::from_bytes(leaf).ok().and_then(|statement| {
+                self.order.expected.index(&layout::seal(statement.entry.sealed_at, Statement::leaf_digest(leaf)))
+            });
+            if logged != Some(index) {
+                let says = format!("the entry that it decided for place {index} is not the one that stands there");
+                self.findings.add(Code::AppendBytes, name, None, says);
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// What lies beyond the checkpoint: of an append that is under way, or of a longer log that is no more.
@@ -311,13 +373,60 @@ impl Search<'_, '_> {
         if size > self.checkpoint.size {
             return Ok(());
         }
-        for name in std::mem::take(&mut self.beyond).first {
-            if self.unfinished && name.starts_with("tile/") {
-                let says = "written by an append that is not finished".to_owned();
-                self.strays.pending.add(Pending { object: name, says });
-            } else {
-                let says = format!("the checkpoint is over {size} entries, and no append beyond it was begun");
-                self.findings.add(Code::LogRolledBack, name, None, says);
+        let decided = self.decided()?;
+        let beyond = std::mem::take(&mut self.beyond);
+        for name in beyond.first {
+            match decided.get(&name) {
+                Some(wanted) => {
+                    if let Fetched::Bytes(bytes) = fetch(self.reader, &name, MAX_TILE)?
+                        && bytes == *wanted
+                    {
+                        let says = "written by the append that is not finished".to_owned();
+                        self.strays.pending.add(Pending { object: name, says });
+                    } else {
+                        let says = format!("it is not what append/{size} makes");
+                        self.findings.add(Code::TileBytes, name, None, says);
+                    }
+                }
+                None => {
+                    let says = format!("the checkpoint is over {size} entries, and no append was decided that makes it");
+                    self.findings.add(Code::LogRolledBack, name, None, says);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects that the unfinished append makes, by name.
+    fn decided(&self) -> Result<BTreeMap<String, Vec<u8>>, CannotVerify> {
+        let mut made = BTreeMap::new();
+        if let Some(leaves) = &self.unfinished {
+            match Edge::read(self.reader, self.checkpoint.size, self.checkpoint.root) {
+                Ok(mut edge) => {
+                    let appended = edge.append(leaves, &mut |name, bytes| {
+                        made.insert(name, bytes);
+                    });
+                    appended.map_err(|e| CannotVerify::new(layout::append(self.checkpoint.size), with_source(&e)))?;
+                }
+                Err(LogError::Read { name, source }) => return Err(CannotVerify::read(&name, &source)),
+                // The log's own objects are wrong, which has been said.
+                Err(_) => {}
+            }
+        }
+        Ok(made)
+    }
+
+    /// The partial tiles that published checkpoints rest on.
+    fn partial_tiles(&self) -> Result<(), CannotVerify> {
+        for ((part, width), entry) in &self.order.partial {
+            let size = match part {
+                Part::Entries => self.checkpoint.size,
+                Part::Level(level) => self.checkpoint.size >> (8 * level),
+            };
+            let name = TileName { part: *part, index: size / WIDTH, width: *width }.to_string();
+            if self.reader.open(&name).map_err(|e| CannotVerify::read(&name, &e))?.is_none() {
+                let says = format!("a checkpoint that entry {entry} knew rests on it, and it may go only once it is full");
+                self.findings.add(Code::TileMissing, name, None, says);
             }
         }
         Ok(())
