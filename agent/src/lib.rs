@@ -8,4 +8,5 @@ pub mod durable;
 pub mod keystore;
 pub mod ledger;
 pub mod pipeline;
+pub mod rederive;
 pub mod schedule;

@@ -2,4 +2,7 @@
 
 pub mod collectors;
 pub mod config;
+mod plain;
+pub mod show;
 pub mod validate;
+pub mod verify;

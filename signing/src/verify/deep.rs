@@ -21,13 +21,18 @@ use super::{
     order::with_source,
 };
 use crate::{
-    bundle::{Bundle, BundleError, MAX_RUN_FACTS, MAX_UNPACKED, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts, SUMS},
+    bundle::{
+        Bundle, BundleError, MAX_RUN_FACTS, MAX_UNPACKED, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts, SUMS,
+    },
     digest::Digest,
-    statement::{Receipt, Statement},
+    statement::{Outcome, Receipt, Statement},
 };
 
 /// Bundles up to this size are opened in memory, larger ones from a temporary file.
 const IN_MEMORY: usize = 8 * 1024 * 1024;
+
+/// The checks that a run's results come from.
+const CHECKS: &str = "checks.json";
 
 /// The most bytes of one line of `exchanges.jsonl`.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
@@ -178,6 +183,15 @@ impl<'a> Deep<'a> {
             }
         };
         wrong.extend(agree(&facts, statement, receipt).into_iter().map(|says| (Code::DeepRun, says)));
+        let checks = match bundle.stream(CHECKS) {
+            Ok(mut file) => Digest::read(&mut file).map_err(|e| file.fault(e)).map(|(digest, _)| Some(digest)),
+            Err(BundleError::Missing(_)) => Ok(None),
+            Err(e) => Err(e),
+        };
+        match checks {
+            Ok(checks) => wrong.extend(planned(objects, &facts, checks).into_iter().map(|says| (Code::DeepRun, says))),
+            Err(e) => wrong.push(judge(name, e, Code::DeepSums)?),
+        }
         match records(&mut bundle, &facts, receipt) {
             Ok(list) => wrong.extend(list.into_iter().map(|says| (Code::DeepRecords, says))),
             Err(e) => wrong.push(judge(name, e, Code::DeepRecords)?),
@@ -241,9 +255,38 @@ fn agree(facts: &RunFacts, statement: &Statement, receipt: &Receipt) -> Vec<Stri
     compare("window", format!("{:?}", facts.window), format!("{:?}", receipt.window));
     compare("collector", facts.collector.id.clone(), receipt.job.collector().to_owned());
     compare("source", facts.source.name.clone(), receipt.job.source().to_owned());
+    // No default pass: what was not read in full is not collected.
+    let unread = |p: &Population| matches!(p, Population::Unread(_));
+    let whole = facts.gaps.is_empty()
+        && facts.populations.values().all(|p| matches!(p, Population::Whole | Population::Absent(_)));
+    if facts.outcome == Outcome::Collected && !whole {
+        wrong.push("outcome: collected, although not everything was read".to_owned());
+    }
+    if facts.outcome != Outcome::Failed && facts.populations.values().all(unread) {
+        wrong.push(format!("outcome: {:?}, although nothing was read", facts.outcome));
+    }
     // The receipt's reason is cut to what fits.
     if !facts.reason.starts_with(receipt.reason.trim_end_matches(['\u{2026}', '.'])) {
         wrong.push(format!("reason: {RUN_FACTS} says {:?}, the receipt {:?}", facts.reason, receipt.reason));
+    }
+    wrong
+}
+
+/// The run's collector and checks against the plan that its receipt names.
+fn planned(objects: &Objects<'_>, facts: &RunFacts, checks: Option<Digest>) -> Vec<String> {
+    // A plan that is not there is a finding of its own.
+    let Some(plan) = objects.order.plans.get(&facts.plan) else { return Vec::new() };
+    let Some((version, planned)) = plan.jobs.get(&facts.job) else {
+        return vec![format!("its plan has no job {}", facts.job)];
+    };
+    let mut wrong = Vec::new();
+    if *version != facts.collector.version {
+        wrong.push(format!("it is by version {} of its collector; the plan names {version}", facts.collector.version));
+    }
+    match checks {
+        Some(checks) if checks == *planned => {}
+        Some(checks) => wrong.push(format!("its {CHECKS} has the SHA-256 {checks}; the plan's checks have {planned}")),
+        None => wrong.push(format!("it has no {CHECKS}")),
     }
     wrong
 }
@@ -311,7 +354,7 @@ fn exchanges(bundle: &mut Bundle<SpooledTempFile>) -> Result<Vec<String>, Bundle
         }
     }
     for name in bundle.names() {
-        let known = matches!(name, SUMS | RUN_FACTS | "exchanges.jsonl" | "results.json" | "log.txt")
+        let known = matches!(name, SUMS | RUN_FACTS | "exchanges.jsonl" | CHECKS | "results.json" | "log.txt")
             || bodies.contains(name)
             || name.strip_prefix("records/").is_some_and(|kind| kind.ends_with(".jsonl") && !kind.contains('/'));
         if !known {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     digest::Digest,
     keys::{KeySet, KeysError, MAX_KEYS},
-    layout,
+    layout::{self, Job},
     plan::{self, Plan},
     slots::Coverage,
     statement::{Body, Counts, Document, Entry, Missed, Receipt, Statement, StatementError},
@@ -89,8 +89,9 @@ impl Expected {
 }
 
 /// What is kept of a plan.
-#[derive(Clone, Copy)]
 pub(crate) struct PlanFacts {
+    /// Each job's version and checks.
+    pub jobs: BTreeMap<Job, (u32, Digest)>,
     pub retention_days: Option<u32>,
 }
 
@@ -446,7 +447,10 @@ impl<'a> Order<'a> {
             );
             finding(Code::LeafContent, says);
         }
-        let facts = PlanFacts { retention_days: plan.retention_days };
+        let facts = PlanFacts {
+            jobs: plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect(),
+            retention_days: plan.retention_days,
+        };
         if let Slot::Vacant(vacant) = self.plans.entry(digest) {
             vacant.insert(facts);
         }

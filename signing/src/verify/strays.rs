@@ -117,7 +117,8 @@ struct Decision {
 impl Decision {
     /// Its leaves.
     fn parse(bytes: &[u8], old: u64) -> Result<Vec<Vec<u8>>, String> {
-        let decision: Self = serde_json::from_slice(bytes).map_err(|e| format!("it is no decision of an append: {e}"))?;
+        let decision: Self =
+            serde_json::from_slice(bytes).map_err(|e| format!("it is no decision of an append: {e}"))?;
         if decision.format != APPEND_FORMAT || decision.old_size != old || decision.leaves.is_empty() {
             return Err(format!("it does not decide an append to {old} entries"));
         }
@@ -389,7 +390,8 @@ impl Search<'_, '_> {
                     }
                 }
                 None => {
-                    let says = format!("the checkpoint is over {size} entries, and no append was decided that makes it");
+                    let says =
+                        format!("the checkpoint is over {size} entries, and no append was decided that makes it");
                     self.findings.add(Code::LogRolledBack, name, None, says);
                 }
             }
@@ -425,7 +427,8 @@ impl Search<'_, '_> {
             };
             let name = TileName { part: *part, index: size / WIDTH, width: *width }.to_string();
             if self.reader.open(&name).map_err(|e| CannotVerify::read(&name, &e))?.is_none() {
-                let says = format!("a checkpoint that entry {entry} knew rests on it, and it may go only once it is full");
+                let says =
+                    format!("a checkpoint that entry {entry} knew rests on it, and it may go only once it is full");
                 self.findings.add(Code::TileMissing, name, None, says);
             }
         }

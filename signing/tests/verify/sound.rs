@@ -180,6 +180,7 @@ impl Writer {
             ("exchanges/00000001-read-file.txt", body.into_bytes()),
             ("records/accounts.jsonl", records.into_bytes()),
             ("results.json", results.to_vec()),
+            ("checks.json", b"checks".to_vec()),
             ("log.txt", Vec::new()),
         ] {
             let path = work.path().join(name);

@@ -1,0 +1,561 @@
+//! `evidenced show`: prints what is sealed, for a person: the log's entries, one receipt, a bundle, a plan, keys. It verifies nothing, and
+//! says so.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Write as _},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use collectors::contract::{Answer, Exchange};
+use controls::{CheckResult, Results};
+use serde_json::{Value, json};
+use signing::{
+    bundle::{Bundle, MAX_UNPACKED, Population, RUN_FACTS, RunFacts},
+    digest::Digest,
+    keys::KeySet,
+    layout::CHECKPOINT,
+    log::{self, Checkpoint, MAX_CHECKPOINT},
+    plan::Plan,
+    seal::Seal,
+    statement::{Body, Cause, Counts, Outcome, Statement},
+    store::{Dir, Reader as _},
+    time::{Utc, rfc3339},
+    verify::bytes,
+};
+
+use super::{
+    plain::{Align, cut, safe, table},
+    verify::place,
+};
+use crate::clock::{Clock as _, SystemClock};
+
+/// Prints an entry, a bundle or a document for a person. It shows what is written; `verify` tells whether it is genuine.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// An archive's directory; or a file of one: a bundle (.zip), a document (.json), a seal, a checkpoint
+    archive: PathBuf,
+    /// One entry: its place in the log, its bundle's name, or the beginning of its leaf's SHA-256. Without it: the newest entries
+    entry: Option<String>,
+    /// How many of the newest entries
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Which log of the archive, where it holds several
+    #[arg(long)]
+    origin: Option<String>,
+}
+
+/// What is to be printed: for a person, and as JSON.
+struct Shown {
+    text: String,
+    json: Value,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is not there, or is not what its name says.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let shown = if args.archive.is_dir() { archive(&args)? } else { file(&args.archive)? };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &shown.json)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(shown.text.as_bytes())?;
+        writeln!(out, "Shown as it is written, not verified: `evidenced verify` does that.")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+// --- archives ---
+
+fn archive(args: &Args) -> anyhow::Result<Shown> {
+    let place = place(&args.archive, args.origin.as_deref()).with_context(|| args.archive.display().to_string())?;
+    let dir = Dir::new(&place.dir);
+    let checkpoint = dir.read(CHECKPOINT, MAX_CHECKPOINT)?.ok_or_else(|| anyhow!("{CHECKPOINT} is not there"))?;
+    let checkpoint = Checkpoint::parse_unverified(&checkpoint).context(CHECKPOINT)?;
+    match &args.entry {
+        Some(wanted) => {
+            let (index, leaf) = find(&dir, checkpoint.size, wanted)?;
+            entry(&place.dir, index, &leaf)
+        }
+        None => entries(&dir, &checkpoint, args.limit),
+    }
+}
+
+/// The newest entries, newest last.
+fn entries(dir: &Dir, checkpoint: &Checkpoint, limit: u64) -> anyhow::Result<Shown> {
+    let from = checkpoint.size.saturating_sub(limit);
+    let (mut rows, mut list) = (Vec::new(), Vec::new());
+    log::entries(dir, from, checkpoint.size, &mut |index, leaf| {
+        rows.push(row(index, leaf));
+        list.push(leaf_json(index, leaf));
+        ControlFlow::Continue(())
+    })?;
+    let head = [
+        ("ENTRY", Align::Right),
+        ("SEALED", Align::Left),
+        ("WHAT", Align::Left),
+        ("SLOT", Align::Left),
+        ("OUTCOME", Align::Left),
+        ("RECORDS", Align::Right),
+        ("PASS", Align::Right),
+        ("FAIL", Align::Right),
+        ("UNKNOWN", Align::Right),
+        ("", Align::Left),
+    ];
+    let mut text = table(&head, &rows);
+    text += &format!("{}: {} entries", safe(&checkpoint.origin), checkpoint.size);
+    text +=
+        &if from > 0 { format!(", the newest {} of them above\n", checkpoint.size - from) } else { "\n".to_owned() };
+    Ok(Shown { text, json: json!({ "origin": checkpoint.origin, "size": checkpoint.size, "entries": list }) })
+}
+
+fn row(index: u64, leaf: &[u8]) -> Vec<String> {
+    let mut row = vec![index.to_string()];
+    let none = String::new;
+    match Statement::from_bytes(leaf) {
+        Err(error) => {
+            row.extend([none(), "unreadable".to_owned(), none(), none(), none(), none(), none(), none()]);
+            row.push(cut(&error.to_string(), 80));
+        }
+        Ok(statement) => {
+            row.push(rfc3339(statement.entry.sealed_at));
+            match statement.body {
+                Body::Receipt(r) => {
+                    row.push(r.job.to_string());
+                    row.push(r.slot.map_or("by hand".to_owned(), rfc3339));
+                    row.push(outcome(r.outcome).to_owned() + if r.late { ", late" } else { "" });
+                    row.extend([r.records, r.totals.pass, r.totals.fail, r.totals.unknown].map(|n| n.to_string()));
+                    row.push(cut(&r.reason, 80));
+                }
+                Body::Missed(m) => {
+                    row.push(m.job.to_string());
+                    row.push(rfc3339(m.first));
+                    let count = if m.count > 1 { format!(" x {}", m.count) } else { none() };
+                    row.push(format!("missed{count} ({})", cause(m.cause)));
+                    row.extend([none(), none(), none(), none(), cut(&m.detail, 80)]);
+                }
+                Body::Document(d) => {
+                    row.push(cut(&d.kind, 40));
+                    row.extend([none(), none(), none(), none(), none(), none(), cut(&d.reason, 80)]);
+                }
+            }
+        }
+    }
+    row
+}
+
+fn leaf_json(index: u64, leaf: &[u8]) -> Value {
+    let statement: Value = serde_json::from_slice(leaf).unwrap_or(Value::Null);
+    json!({ "index": index, "leaf": Statement::leaf_digest(leaf), "statement": statement })
+}
+
+/// The entry that a place, a bundle's name or a digest's beginning names.
+fn find(dir: &Dir, size: u64, wanted: &str) -> anyhow::Result<(u64, Vec<u8>)> {
+    let place: Option<u64> = wanted.parse().ok().filter(|place| *place < size);
+    let bundle = wanted.rsplit('/').next().filter(|name| name.ends_with(".zip"));
+    let digest = wanted.len() >= 6 && wanted.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if place.is_none() && bundle.is_none() && !digest {
+        bail!(
+            "{wanted:?} is no entry: give its place (0 to {}), its bundle's name, or 6 digits or more of its leaf's SHA-256",
+            size.saturating_sub(1)
+        );
+    }
+    let mut found = Vec::new();
+    let from = place.unwrap_or(0);
+    let to = place.map_or(size, |place| place + 1);
+    // The tree's size tells which bundle of entries to read, so that the whole is asked for and left at the place.
+    log::entries(dir, from, size, &mut |index, leaf| {
+        let is = match (place, bundle) {
+            (Some(place), _) => index == place,
+            (None, Some(bundle)) => Statement::from_bytes(leaf)
+                .is_ok_and(|s| s.subject.iter().any(|subject| subject.name.rsplit('/').next() == Some(bundle))),
+            (None, None) => Statement::leaf_digest(leaf).to_string().starts_with(wanted),
+        };
+        if is {
+            found.push((index, leaf.to_vec()));
+        }
+        if index + 1 >= to { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    match found.len() {
+        0 => bail!("no entry of the log's {size} is named by {wanted:?}"),
+        1 => Ok(found.remove(0)),
+        n => bail!("{n} entries are named by {wanted:?}: the first are {} and {}", found[0].0, found[1].0),
+    }
+}
+
+/// One entry, with what it names.
+fn entry(origin: &Path, index: u64, leaf: &[u8]) -> anyhow::Result<Shown> {
+    let statement = Statement::from_bytes(leaf).with_context(|| format!("entry {index} is no statement"))?;
+    let mut shown = statement_text(&statement, leaf);
+    shown.text = format!("{:<12} {index}\n{}", "entry", shown.text);
+    shown.json = leaf_json(index, leaf);
+    let subject = &statement.subject[0];
+    let plain = subject.name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    let path = origin.join(&subject.name);
+    if !plain || matches!(statement.body, Body::Missed(_)) {
+        return Ok(shown);
+    }
+    if !path.exists() {
+        shown.text += &format!("{} is not in the archive\n", safe(&subject.name));
+        return Ok(shown);
+    }
+    let inside = file(&path)?;
+    shown.text += &format!("\n{}", inside.text);
+    if let Value::Object(members) = &mut shown.json {
+        members.insert("subject".to_owned(), inside.json);
+    }
+    Ok(shown)
+}
+
+/// `name  value` lines.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl AsRef<str>) {
+        self.0 += &format!("{name:<12} {}\n", safe(value.as_ref()));
+    }
+
+    fn add_unless_empty(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.add(name, value);
+        }
+    }
+}
+
+fn statement_text(statement: &Statement, leaf: &[u8]) -> Shown {
+    let mut lines = Lines(String::new());
+    let entry = &statement.entry;
+    match &statement.body {
+        Body::Receipt(r) => {
+            lines.add("job", r.job.as_str());
+            lines.add("slot", r.slot.map_or("none: asked for by hand".to_owned(), rfc3339));
+            lines
+                .add("ran", format!("{} to {}, {} attempt(s)", rfc3339(r.started_at), rfc3339(r.ended_at), r.attempts));
+            lines.add("outcome", outcome(r.outcome).to_owned() + if r.late { ", late" } else { "" });
+            lines.add_unless_empty("reason", &r.reason);
+            lines.add("records", r.records.to_string());
+            lines.add("checks", counts(&r.totals));
+            for (id, each) in r.checks.iter().flatten() {
+                lines.add("", format!("{id}: {}", counts(each)));
+            }
+            if let Some(window) = r.window {
+                lines.add("window", format!("{} to {}", rfc3339(window.from), rfc3339(window.to)));
+            }
+        }
+        Body::Missed(m) => {
+            lines.add("job", m.job.as_str());
+            lines.add("missed", format!("{} slot(s), {} to {}", m.count, rfc3339(m.first), rfc3339(m.last)));
+            lines.add("cause", cause(m.cause));
+            lines.add_unless_empty("detail", &m.detail);
+        }
+        Body::Document(d) => {
+            lines.add("document", &d.kind);
+            lines.add_unless_empty("reason", &d.reason);
+        }
+    }
+    for subject in &statement.subject {
+        lines.add("subject", format!("{} (SHA-256 {})", subject.name, subject.digest.sha256));
+    }
+    lines.add("sealed", format!("{} by {}", rfc3339(entry.sealed_at), entry.key_id));
+    lines.add("origin", &entry.origin);
+    lines.add("plan", entry.plan.map_or("none yet".to_owned(), |plan| plan.to_string()));
+    if let Some(known) = entry.checkpoint {
+        lines.add("knew", format!("a checkpoint over {} entries, root {}", known.size, known.root));
+    }
+    lines.add("leaf", Statement::leaf_digest(leaf).to_string());
+    Shown { text: lines.0, json: serde_json::from_slice(leaf).unwrap_or(Value::Null) }
+}
+
+fn counts(c: &Counts) -> String {
+    let mut text = format!("{} pass, {} fail, {} unknown", c.pass, c.fail, c.unknown);
+    for (n, what) in [(c.not_applicable, "not applicable"), (c.exempt, "exempt")] {
+        if n > 0 {
+            text += &format!(", {n} {what}");
+        }
+    }
+    text
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Collected => "collected",
+        Outcome::Partial => "partial",
+        Outcome::Failed => "failed",
+    }
+}
+
+fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Down => "no agent was running",
+        Cause::Overrun => "the run before was still going",
+        Cause::Crashed => "the agent died during the run",
+        Cause::Clock => "the clock moved past it",
+        Cause::Blocked => "no run could be started",
+    }
+}
+
+// --- files ---
+
+fn file(path: &Path) -> anyhow::Result<Shown> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let context = || path.display().to_string();
+    if name.ends_with(".zip") {
+        let file = File::open(path).with_context(context)?;
+        return bundle(file).with_context(context);
+    }
+    let bytes = fs::read(path).with_context(context)?;
+    if name.ends_with(".sigstore.json") {
+        let seal = Seal::from_bytes(&bytes).with_context(context)?;
+        let statement = Statement::from_bytes(&seal.payload).with_context(context)?;
+        return Ok(statement_text(&statement, &seal.payload));
+    }
+    if name == CHECKPOINT {
+        let checkpoint = Checkpoint::parse_unverified(&bytes).with_context(context)?;
+        let text = format!("{}: {} entries, root {}\n", safe(&checkpoint.origin), checkpoint.size, checkpoint.root);
+        let json = json!({"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root});
+        return Ok(Shown { text, json });
+    }
+    if let Ok(plan) = serde_json::from_slice::<Plan>(&bytes) {
+        return Ok(plan_text(&plan, SystemClock.now()));
+    }
+    match KeySet::open_untrusted(&bytes) {
+        Ok(set) => Ok(keys_text(&set)),
+        Err(error) => Err(error).with_context(|| format!("{} is neither a plan nor keys", path.display())),
+    }
+}
+
+fn plan_text(plan: &Plan, now: Utc) -> Shown {
+    let mut lines = Lines(String::new());
+    lines.add("plan of", &plan.origin);
+    lines.add("in force", format!("from {} until its successor's sealing", rfc3339(plan.sealed_at)));
+    lines.add("reason", &plan.reason);
+    lines.add("follows", plan.previous.map_or("none".to_owned(), |d| d.to_string()));
+    lines.add("retention", plan.retention_days.map_or("without end".to_owned(), |days| format!("{days} days")));
+    let mut rows = Vec::new();
+    for job in &plan.jobs {
+        let (schedule, next) = match &job.schedule {
+            None => ("by hand only".to_owned(), String::new()),
+            Some(schedule) => {
+                let zone = plan.zones.get(&schedule.zone).map(Vec::as_slice).unwrap_or_default();
+                let until = now + chrono::TimeDelta::days(366 * 5);
+                let next: Vec<String> = schedule.slots(zone, now, until).take(3).map(rfc3339).collect();
+                (format!("{} {}", schedule.text, schedule.zone), next.join(" "))
+            }
+        };
+        rows.push(vec![job.job.to_string(), job.version.to_string(), cut(&schedule, 60), next]);
+    }
+    let head = [
+        ("JOB", Align::Left),
+        ("VERSION", Align::Right),
+        ("SCHEDULE", Align::Left),
+        ("NEXT SLOTS FROM NOW", Align::Left),
+    ];
+    let mut text = lines.0 + &table(&head, &rows);
+    for job in &plan.not_run {
+        text += &format!("not run: {}: {}\n", job.job, safe(&job.reason));
+    }
+    Shown { text, json: serde_json::to_value(plan).unwrap_or(Value::Null) }
+}
+
+fn keys_text(set: &KeySet) -> Shown {
+    let mut lines = Lines(String::new());
+    lines.add("keys of", &set.origin);
+    lines.add("revision", format!("{}, made {}", set.revision, rfc3339(set.made_at)));
+    lines.add("root", format!("{}, which signed this", set.root.fingerprint()));
+    let mut rows = Vec::new();
+    for key in &set.keys {
+        let until = key.valid.until.map_or("without end".to_owned(), rfc3339);
+        let mut more = Vec::new();
+        if let Some(since) = key.compromised_since {
+            more.push(format!("COMPROMISED since {}", rfc3339(since)));
+        }
+        if let Some(next) = &key.superseded_by {
+            more.push(format!("superseded by {}", safe(next)));
+        }
+        rows.push(vec![safe(&key.key_id), key.use_.to_string(), rfc3339(key.valid.from), until, more.join("; ")]);
+    }
+    let head =
+        [("KEY", Align::Left), ("FOR", Align::Left), ("FROM", Align::Left), ("UNTIL", Align::Left), ("", Align::Left)];
+    let text = lines.0 + &table(&head, &rows);
+    Shown { text, json: serde_json::to_value(set).unwrap_or(Value::Null) }
+}
+
+fn bundle(file: File) -> anyhow::Result<Shown> {
+    let mut bundle = Bundle::open(file, MAX_UNPACKED)?;
+    let facts: RunFacts = serde_json::from_slice(&bundle.file(RUN_FACTS)?).context(RUN_FACTS)?;
+    let results = bundle.file("results.json")?;
+    let results = Results::from_bytes(&results)?;
+    let mut exchanges: Vec<Exchange> = Vec::new();
+    for line in BufReader::new(bundle.stream("exchanges.jsonl")?).lines() {
+        exchanges.push(serde_json::from_str(&line?).context("exchanges.jsonl")?);
+    }
+    let mut text = facts_text(&facts);
+    text += "\nWhat was asked and answered\n";
+    text += &exchanges_text(&exchanges);
+    text += "\nWhat the answers hold\n";
+    text += &populations_text(&facts);
+    text += "\nWhat the checks found\n";
+    text += &results_text(&results);
+    let json = json!({"run": facts, "exchanges": exchanges, "results": results});
+    Ok(Shown { text, json })
+}
+
+fn facts_text(facts: &RunFacts) -> String {
+    let mut lines = Lines(String::new());
+    lines.add("run of", facts.job.as_str());
+    lines.add("slot", facts.slot.map_or("none: asked for by hand".to_owned(), rfc3339));
+    lines.add("source", format!("{} ({}) {}", facts.source.name, facts.source.kind, facts.source.identity));
+    lines.add("collector", format!("{} version {}", facts.collector.id, facts.collector.version));
+    lines.add("agent", &facts.agent.version);
+    lines.add("plan", facts.plan.to_string());
+    lines.add("outcome", outcome(facts.outcome).to_owned() + if facts.late { ", late" } else { "" });
+    lines.add_unless_empty("reason", &facts.reason);
+    for (number, attempt) in facts.attempts.iter().enumerate() {
+        let ended = attempt.error.as_deref().unwrap_or("ended");
+        let name = format!("attempt {}", number + 1);
+        lines.add(&name, format!("{} to {}: {ended}", rfc3339(attempt.started_at), rfc3339(attempt.ended_at)));
+    }
+    if let Some(window) = facts.window {
+        lines.add("window", format!("{} to {}", rfc3339(window.from), rfc3339(window.to)));
+    }
+    for input in &facts.inputs {
+        let digest = |d: Digest| format!(" (SHA-256 {d})");
+        let found = input.bundle.as_deref().unwrap_or("none was found");
+        lines.add("input", format!("{}: {found}{}", input.name, input.sha256.map(digest).unwrap_or_default()));
+    }
+    lines.0
+}
+
+fn exchanges_text(exchanges: &[Exchange]) -> String {
+    let mut rows = Vec::new();
+    for exchange in exchanges {
+        let answer = match exchange.answer {
+            Answer::Ok => "ok",
+            Answer::Denied => "denied",
+            Answer::Missing => "missing",
+            Answer::Failed => "failed",
+            Answer::TimedOut => "timed out",
+            Answer::CutShort => "cut short",
+        };
+        let mut detail = exchange.detail.clone();
+        for redaction in &exchange.redactions {
+            detail += &format!("; {} removed x {} ({})", redaction.place, redaction.count, redaction.rule);
+        }
+        rows.push(vec![
+            exchange.number.to_string(),
+            rfc3339(exchange.started_at),
+            cut(&exchange.caller, 24),
+            cut(&request(exchange), 70),
+            answer.to_owned(),
+            bytes(exchange.bytes),
+            cut(detail.trim_start_matches("; "), 80),
+        ]);
+    }
+    let head = [
+        ("NO", Align::Right),
+        ("WHEN", Align::Left),
+        ("AS", Align::Left),
+        ("ASKED", Align::Left),
+        ("ANSWER", Align::Left),
+        ("KEPT", Align::Right),
+        ("", Align::Left),
+    ];
+    table(&head, &rows)
+}
+
+/// A request in one line: its path or its words, where it has such.
+fn request(exchange: &Exchange) -> String {
+    let words = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            list.iter().map(|v| v.as_str().map_or(v.to_string(), str::to_owned)).collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    };
+    let what = match &exchange.request {
+        Value::Object(members) if members.len() == 1 => members.values().map(words).collect(),
+        Value::Object(members) => {
+            members.get("path").or_else(|| members.get("argv")).map_or_else(|| exchange.request.to_string(), words)
+        }
+        other => words(other),
+    };
+    format!("{} {what}", exchange.operation)
+}
+
+fn populations_text(facts: &RunFacts) -> String {
+    let mut rows = Vec::new();
+    for (kind, population) in &facts.populations {
+        let (state, why) = match population {
+            Population::Whole => ("whole", ""),
+            Population::Cut(why) => ("cut", why.as_str()),
+            Population::Unread(why) => ("unread", why.as_str()),
+            Population::Absent(why) => ("absent", why.as_str()),
+        };
+        let records = facts.records.get(kind).copied().unwrap_or(0);
+        rows.push(vec![safe(kind), records.to_string(), state.to_owned(), cut(why, 100)]);
+    }
+    let head = [("KIND", Align::Left), ("RECORDS", Align::Right), ("LIST", Align::Left), ("", Align::Left)];
+    let mut text = table(&head, &rows);
+    for gap in &facts.gaps {
+        text += &format!("not read: {}\n", safe(gap));
+    }
+    text
+}
+
+fn results_text(results: &Results) -> String {
+    let mut text = String::new();
+    for check in &results.checks {
+        let named = |map: Vec<&String>| map.into_iter().map(|c| safe(c)).collect::<Vec<_>>().join(" ");
+        let criteria = [
+            ("SOC 2", named(check.criteria.soc2.keys().collect())),
+            ("HIPAA", named(check.criteria.hipaa.keys().collect())),
+        ];
+        let criteria: Vec<String> =
+            criteria.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {list}")).collect();
+        text += &format!("{}: {}\n", safe(&check.id), check_counts(check));
+        text += &format!(
+            "    asked of {} {}: {}\n",
+            check.population.size,
+            safe(&check.population.kind),
+            safe(&check.definition.pass)
+        );
+        if !criteria.is_empty() {
+            text += &format!("    evidence mapped to {}\n", criteria.join("; "));
+        }
+        if !check.note.is_empty() {
+            text += &format!("    {}\n", safe(&check.note));
+        }
+        for (what, rows) in [("fail", &check.rows.fail), ("unknown", &check.rows.unknown)] {
+            for row in rows {
+                let id = row.id.as_deref().unwrap_or("(what was not read)");
+                text += &format!("    {what:<8} {}: {}\n", safe(id), safe(&row.reason));
+            }
+        }
+        if !check.rows.exempt.is_empty() {
+            text += &format!("    exempt   {}\n", safe(&check.rows.exempt.join(", ")));
+        }
+    }
+    if text.is_empty() {
+        text = "no checks\n".to_owned();
+    }
+    text
+}
+
+fn check_counts(check: &CheckResult) -> String {
+    counts(&Counts {
+        pass: check.pass,
+        fail: check.fail,
+        unknown: check.unknown,
+        not_applicable: check.not_applicable,
+        exempt: check.exempt,
+    })
+}

@@ -1,0 +1,247 @@
+//! `evidenced verify`: prints what is proved of an archive and what is not. Needs no configuration, no key, no network, and writes
+//! nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use signing::{
+    layout::{CHECKPOINT, origin_directory},
+    store::Dir,
+    time::Utc,
+    verify::{self, CannotVerify, Options, Progress, Stage, Verdict, span},
+};
+
+use super::plain::safe;
+use crate::{
+    clock::{Clock as _, SystemClock},
+    rederive::Collectors,
+};
+
+/// Findings that the text lists; `--json` lists more.
+const LISTED: usize = 100;
+
+/// Verifies an archive, offline: exit code 0 intact, 1 not intact, 2 could not verify.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The archive's directory, or the directory of one origin in it
+    archive: PathBuf,
+    /// The owner's root key, by the fingerprint that you were given before (SHA256:…)
+    #[arg(long, value_name = "FINGERPRINT")]
+    trust: String,
+    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest entry
+    #[arg(long, value_name = "INSTANT")]
+    as_of: Option<Utc>,
+    /// Open every bundle, and derive its records and results again
+    #[arg(long)]
+    deep: bool,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+    /// Which log of the archive, where it holds several
+    #[arg(long)]
+    origin: Option<String>,
+    /// A newer keys.json that you were given
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// How many threads; without it, one for each core
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Only output that cannot be written: what cannot be verified is said, with exit code 2.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let judged = judge(&args);
+    let mut out = std::io::stdout().lock();
+    match judged {
+        Ok((verdict, beside)) => {
+            if args.json {
+                serde_json::to_writer_pretty(&mut out, &verdict)?;
+                writeln!(out)?;
+            } else {
+                let now = SystemClock.now();
+                out.write_all(text(&verdict, &beside, now).as_bytes())?;
+            }
+            Ok(if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Err(error) => {
+            let (object, reason) = match error.downcast_ref::<CannotVerify>() {
+                Some(cannot) => (cannot.object.clone(), cannot.reason.clone()),
+                None => (args.archive.display().to_string(), format!("{error:#}")),
+            };
+            if args.json {
+                let json = serde_json::json!({
+                    "format": verify::FORMAT,
+                    "intact": null,
+                    "statement": format!("CANNOT VERIFY: {object}: {reason}"),
+                    "cannot_verify": {"object": object, "reason": reason},
+                });
+                serde_json::to_writer_pretty(&mut out, &json)?;
+                writeln!(out)?;
+            } else {
+                writeln!(out, "CANNOT VERIFY: {}: {}", safe(&object), safe(&reason))?;
+            }
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn judge(args: &Args) -> anyhow::Result<(Verdict, Vec<String>)> {
+    let place = place(&args.archive, args.origin.as_deref())?;
+    let keys = match &args.keys {
+        None => None,
+        Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
+    };
+    let collectors = args.deep.then(Collectors::built_in);
+    let options = Options {
+        trust: args.trust.clone(),
+        origin: args.origin.clone(),
+        directory: place.named,
+        as_of: args.as_of,
+        deep: collectors.as_ref().map(|collectors| collectors as _),
+        threads: args.threads,
+        keys,
+        object_lock: false,
+    };
+    let meter = Meter::new();
+    let verdict = verify::verify(&Dir::new(&place.dir), &options, &|progress| meter.show(progress));
+    meter.clear();
+    Ok((verdict?, place.beside))
+}
+
+/// Where an origin lies.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The directory's name, where it was found by it.
+    pub named: Option<String>,
+    /// What else lies in the archive's directory.
+    pub beside: Vec<String>,
+}
+
+/// The origin in a path that is an archive, or an origin's own directory.
+pub(crate) fn place(archive: &Path, origin: Option<&str>) -> anyhow::Result<Place> {
+    let entries = fs::read_dir(archive).with_context(|| format!("{} cannot be listed", archive.display()))?;
+    let (mut directories, mut files) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let entry = entry.with_context(|| format!("{} cannot be listed", archive.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = entry.file_type().with_context(|| format!("{name} cannot be looked at"))?;
+        if kind.is_dir() { directories.push(name) } else { files.push(name) }
+    }
+    directories.sort();
+    files.sort();
+    let parts = ["tile", "seal", "bundle", "document"];
+    let own = files.iter().any(|f| f == CHECKPOINT) || directories.iter().any(|d| parts.contains(&d.as_str()));
+    if own {
+        return Ok(Place { dir: archive.to_owned(), named: None, beside: Vec::new() });
+    }
+    let wanted = origin.map(origin_directory);
+    let name = match (&wanted, directories.as_slice()) {
+        (Some(wanted), _) if directories.contains(wanted) => wanted.clone(),
+        (Some(wanted), _) => bail!("it holds no origin {wanted:?}, but {}", list(&directories)),
+        (None, [one]) => one.clone(),
+        (None, []) => bail!("it holds no origin's directory: it is not an archive, or an empty one"),
+        (None, several) => {
+            return Err(anyhow!("it holds several origins; name one with --origin: {}", list(several)));
+        }
+    };
+    let beside = files.into_iter().chain(directories.into_iter().filter(|d| *d != name)).collect();
+    Ok(Place { dir: archive.join(&name), named: Some(name), beside })
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(|name| safe(&name.replace('+', "/"))).collect::<Vec<_>>().join(", ")
+}
+
+/// The verdict for people.
+fn text(verdict: &Verdict, beside: &[String], now: Utc) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, says: &str| out.push_str(&format!("{name:<10} {}\n", safe(says)));
+    for section in &verdict.sections {
+        let mut says = section.says.clone();
+        if section.name == "coverage"
+            && verdict.as_of_from != "given"
+            && let Some(newest) = verdict.newest_entry_at.filter(|newest| *newest <= now)
+        {
+            says += &format!(" ({} ago by this computer's clock)", span((now - newest).num_seconds()));
+        }
+        line(section.name, &says);
+    }
+    for limit in &verdict.limits {
+        // Limits that a section carries are not said twice.
+        let code = format!("(limit {})", limit.code);
+        if !verdict.sections.iter().any(|section| section.says.contains(&code)) {
+            line("limit", &format!("{} {code}", limit.says));
+        }
+    }
+    if !beside.is_empty() {
+        line("beside", &format!("not part of this archive, and not looked at: {}", beside.join(", ")));
+    }
+    for pending in verdict.pending.first.iter().take(20) {
+        line("pending", &format!("{}: {}", pending.object, pending.says));
+    }
+    if verdict.pending.total > 20 {
+        line("pending", &format!("and {} more", verdict.pending.total - 20));
+    }
+    for finding in verdict.findings.iter().take(LISTED) {
+        out.push_str(&format!("{}\n    {} (finding {})\n", safe(&finding.object), safe(&finding.says), finding.code));
+    }
+    if verdict.findings_total > LISTED as u64 {
+        let more = verdict.findings_total - LISTED as u64;
+        out.push_str(&format!("and {more} more findings; --json lists them\n"));
+    }
+    let meanings: BTreeMap<&str, &str> = verdict.findings_by_code.keys().map(|c| (c.as_str(), c.means())).collect();
+    for (code, meaning) in meanings {
+        out.push_str(&format!("{code}: {meaning}\n"));
+    }
+    out.push_str(&format!("{}\n", verdict.statement));
+    out
+}
+
+/// Progress on a terminal, a few times a second.
+struct Meter {
+    shown: Option<Mutex<Instant>>,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self { shown: std::io::stderr().is_terminal().then(|| Mutex::new(Instant::now())) }
+    }
+
+    fn show(&self, progress: Progress) {
+        let Some(shown) = &self.shown else { return };
+        let Ok(mut last) = shown.try_lock() else { return };
+        if last.elapsed() < Duration::from_millis(200) {
+            return;
+        }
+        *last = Instant::now();
+        let stage = match progress.stage {
+            Stage::Log => "reading the log",
+            Stage::Objects => "seals and bundles",
+            Stage::Listing => "listing the archive",
+        };
+        let of = if progress.total > 0 { format!(" of {}", progress.total) } else { String::new() };
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K{stage}: {}{of}", progress.done);
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Derives a sealed bundle's records from its exchanges again, and its results from those, with this program's collectors and the
+//! checks that the bundle carries. It asks no system anything, and believes nothing that the bundle says of itself.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+use collectors::{
+    contract::{Collector, Evidence, Exchange, Population},
+    host::{self, access::Host, config::HostConfig},
+    recorder::EXCHANGES,
+    records::{Derived as Records, RecordFiles},
+};
+use controls::{Evaluator, Results, parse_checks};
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use signing::{
+    bundle::{self, Bundle, RunFacts},
+    statement::{Counts, Receipt},
+    verify::{Derived, Rederive},
+};
+use tempfile::SpooledTempFile;
+
+/// Every collector of this program, by id.
+pub struct Collectors(BTreeMap<String, Arc<dyn Collector>>);
+
+impl Collectors {
+    /// Those that are built in. Deriving needs no configuration and no host.
+    pub fn built_in() -> Self {
+        let config = HostConfig::default();
+        let all = host::all(&Host::new(&config.root, None), &config);
+        Self(all.into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
+    }
+}
+
+/// `checks.json`, as the run put it into the bundle.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checks {
+    format: String,
+    checks: String,
+    parameters: Value,
+}
+
+/// What differs, by file.
+type Differences = Vec<(String, String)>;
+
+impl Rederive for Collectors {
+    fn rederive(
+        &self,
+        bundle: &mut Bundle<SpooledTempFile>,
+        facts: &RunFacts,
+        receipt: &Receipt,
+    ) -> Result<Derived, String> {
+        let (id, version) = (&facts.collector.id, facts.collector.version);
+        let collector = match self.0.get(id) {
+            None => return Ok(Derived::Unknown(format!("this program has no collector {id}"))),
+            Some(found) if found.spec().version != version => {
+                let here = found.spec().version;
+                return Ok(Derived::Unknown(format!("they are by version {version} of {id}; this program has {here}")));
+            }
+            Some(found) => found,
+        };
+        if let Some(why) = not_derived(facts) {
+            return Ok(Derived::Unknown(format!("the agent could not derive them: {why}")));
+        }
+        let work = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
+        let checks = match checks(bundle) {
+            Ok(checks) => checks,
+            Err(says) => return Ok(Derived::Other(vec![("checks.json".into(), says)])),
+        };
+        let (derived, results) = match derive(collector.as_ref(), bundle, work.path(), checks) {
+            Ok(done) => done,
+            Err(e) => return Ok(Derived::Other(vec![("records".into(), format!("cannot be derived: {e}"))])),
+        };
+        let mut differences = said(&derived, facts);
+        for kind in &collector.spec().kinds {
+            let name = format!("records/{kind}.jsonl");
+            let file = File::open(work.path().join(&name)).map_err(|e| format!("{name}, derived again: {e}"))?;
+            if let Some(says) = compare(bundle, &name, BufReader::new(file))? {
+                differences.push((name, says));
+            }
+        }
+        differences.extend(compare_results(bundle, &results, facts, receipt));
+        Ok(if differences.is_empty() { Derived::Same } else { Derived::Other(differences) })
+    }
+}
+
+/// Why the agent had no records to seal although there may be exchanges: its collector failed while deriving.
+fn not_derived(facts: &RunFacts) -> Option<&str> {
+    let why = |population: &'_ bundle::Population| match population {
+        bundle::Population::Unread(why) if why.starts_with("records could not be derived") => true,
+        _ => false,
+    };
+    let all = !facts.populations.is_empty() && facts.populations.values().all(why);
+    facts.populations.values().find_map(|population| match population {
+        bundle::Population::Unread(why) if all => Some(why.as_str()),
+        _ => None,
+    })
+}
+
+fn checks(bundle: &mut Bundle<SpooledTempFile>) -> Result<Checks, String> {
+    let bytes = bundle.file("checks.json").map_err(|e| e.to_string())?;
+    let checks: Checks = serde_json::from_slice(&bytes).map_err(|e| format!("malformed: {e}"))?;
+    match checks.format.as_str() {
+        "evidenced-checks/1" => Ok(checks),
+        other => Err(format!("its format is {other:?}")),
+    }
+}
+
+/// The agent's own way from exchanges to records and results.
+fn derive(
+    collector: &dyn Collector,
+    bundle: &mut Bundle<SpooledTempFile>,
+    work: &Path,
+    checks: Checks,
+) -> io::Result<(Records, Results)> {
+    let list = parse_checks(&checks.checks).map_err(io::Error::other)?;
+    let mut evaluator = Evaluator::new(&list, &checks.parameters).map_err(io::Error::other)?;
+    let evidence = Zipped(RefCell::new(bundle));
+    // A collector that panics on these exchanges did so, or would have, in the agent too.
+    let derived = catch_unwind(AssertUnwindSafe(|| {
+        let mut files = RecordFiles::new(work, &collector.spec().kinds, |kind, row| evaluator.record(kind, row))?;
+        collector.derive(&evidence, &mut files)?;
+        files.finish()
+    }));
+    let derived = derived.map_err(|_| io::Error::other("the collector panicked"))??;
+    let results = evaluator.finish(&judged(&derived.populations));
+    Ok((derived, results))
+}
+
+fn judged(populations: &BTreeMap<String, Population>) -> BTreeMap<String, controls::Population> {
+    let judged = |population: &Population| match population.clone() {
+        Population::Whole => controls::Population::Whole,
+        Population::Cut(why) => controls::Population::Cut(why),
+        Population::Unread(why) => controls::Population::Unread(why),
+        Population::Absent(why) => controls::Population::Absent(why),
+    };
+    populations.iter().map(|(kind, population)| (kind.clone(), judged(population))).collect()
+}
+
+/// What `run.json` says of the lists.
+fn said(derived: &Records, facts: &RunFacts) -> Differences {
+    let mut differences = Vec::new();
+    let sealed = |population: &Population| match population.clone() {
+        Population::Whole => bundle::Population::Whole,
+        Population::Cut(why) => bundle::Population::Cut(why),
+        Population::Unread(why) => bundle::Population::Unread(why),
+        Population::Absent(why) => bundle::Population::Absent(why),
+    };
+    let populations: BTreeMap<_, _> = derived.populations.iter().map(|(kind, p)| (kind.clone(), sealed(p))).collect();
+    let mut differ = |what: &str| differences.push((bundle::RUN_FACTS.to_owned(), format!("{what} do not follow")));
+    if populations != facts.populations {
+        differ("its populations");
+    }
+    if derived.gaps != facts.gaps {
+        differ("its gaps");
+    }
+    if derived.records != facts.records {
+        differ("its numbers of records");
+    }
+    differences
+}
+
+/// Where a file of the bundle and the one derived again part; `None` where they are the same.
+fn compare(
+    bundle: &mut Bundle<SpooledTempFile>,
+    name: &str,
+    mut derived: impl BufRead,
+) -> Result<Option<String>, String> {
+    if bundle.length(name).is_none() {
+        return Ok(Some("is not in the bundle".to_owned()));
+    }
+    let mut sealed = BufReader::new(bundle.stream(name).map_err(|e| e.to_string())?);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for line in 1_u64.. {
+        ours.clear();
+        theirs.clear();
+        derived.read_until(b'\n', &mut ours).map_err(|e| format!("{name}, derived again: {e}"))?;
+        sealed.read_until(b'\n', &mut theirs).map_err(|e| format!("{name}: {e}"))?;
+        match (ours.is_empty(), theirs.is_empty()) {
+            (true, true) => return Ok(None),
+            (true, false) => return Ok(Some(format!("has more records than the {} derived again", line - 1))),
+            (false, true) => return Ok(Some(format!("ends before record {line}, which derives again"))),
+            _ if ours != theirs => return Ok(Some(format!("record {line} is not the one derived again"))),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// `results.json` against the checks on the records derived again, and the receipt's numbers against `results.json`.
+fn compare_results(
+    bundle: &mut Bundle<SpooledTempFile>,
+    derived: &Results,
+    facts: &RunFacts,
+    receipt: &Receipt,
+) -> Differences {
+    let name = "results.json";
+    let mut differences = Vec::new();
+    let mut differ = |says: String| differences.push((name.to_owned(), says));
+    let sealed = bundle.file(name).map_err(|e| e.to_string());
+    let sealed = sealed.and_then(|bytes| Results::from_bytes(&bytes).map_err(|e| e.to_string()));
+    let sealed = match sealed {
+        Ok(sealed) => sealed,
+        Err(e) => {
+            differ(e);
+            return differences;
+        }
+    };
+    // Titles, criteria and an item's own parameters come from the catalogue, which another version may have revised.
+    let same_program = facts.agent.version == env!("CARGO_PKG_VERSION");
+    if sealed.checks.len() != derived.checks.len() {
+        differ(format!("it has {} checks; its checks.json has {}", sealed.checks.len(), derived.checks.len()));
+    }
+    for (sealed, derived) in sealed.checks.iter().zip(&derived.checks) {
+        let mut derived = derived.clone();
+        if !same_program {
+            derived.title.clone_from(&sealed.title);
+            derived.criteria.clone_from(&sealed.criteria);
+            derived.definition.parameters.clone_from(&sealed.definition.parameters);
+        }
+        if *sealed != derived {
+            differ(format!("the check {} does not give this on the records derived again", sealed.id));
+        }
+    }
+    let counts = |c: controls::Counts| Counts {
+        pass: c.pass,
+        fail: c.fail,
+        unknown: c.unknown,
+        not_applicable: c.not_applicable,
+        exempt: c.exempt,
+    };
+    if counts(sealed.totals()) != receipt.totals {
+        differ("its totals are not the receipt's".to_owned());
+    }
+    if let Some(checks) = &receipt.checks {
+        let of: BTreeMap<String, Counts> = sealed.checks.iter().map(|c| (c.id.clone(), counts(c.counts()))).collect();
+        if of != *checks {
+            differ("its numbers for single checks are not the receipt's".to_owned());
+        }
+    }
+    differences
+}
+
+/// A bundle's exchanges, read from the ZIP.
+struct Zipped<'a>(RefCell<&'a mut Bundle<SpooledTempFile>>);
+
+impl Evidence for Zipped<'_> {
+    fn exchanges(&self) -> Box<dyn Iterator<Item = io::Result<Exchange>> + '_> {
+        match self.0.borrow_mut().file(EXCHANGES) {
+            Err(e) => Box::new(std::iter::once(Err(io::Error::other(e)))),
+            Ok(bytes) => {
+                Box::new(io::Cursor::new(bytes).lines().map(|line| {
+                    serde_json::from_str(&line?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+                }))
+            }
+        }
+    }
+
+    fn body(&self, exchange: &Exchange) -> io::Result<Vec<u8>> {
+        let Some(name) = &exchange.body else { return Ok(Vec::new()) };
+        let mut bundle = self.0.borrow_mut();
+        let mut file = bundle.stream(name).map_err(io::Error::other)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        if Some(hex::encode(Sha256::digest(&bytes))) != exchange.sha256 {
+            let says = format!("{name} is not what exchange {} kept", exchange.number);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, says));
+        }
+        Ok(bytes)
+    }
+}
