@@ -5,7 +5,11 @@
 //! `range`. They are counted, not timed, so that a slow machine answers as a fast one does. The size of a value that an expression
 //! builds is not bounded (`"x" * 1e9` takes a gigabyte): checks are written by those who run them.
 
-use std::{cell::Cell, fmt, sync::Arc};
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use jaq_core::{
     Compiler, Ctx, DataT, Exn, Lut, Native, Vars,
@@ -120,27 +124,28 @@ impl Filter {
             return Err(format!("{place}: definitions (`def`) are not available; write the expression out"));
         }
         let arena = Arena::default();
-        let modules = Loader::new(definitions()).load(&arena, File { code, path: () }).map_err(|errors| {
-            join(errors.into_iter().flat_map(|(_, error)| {
-                match error {
-                    jaq_core::load::Error::Io(list) => list
-                        .into_iter()
-                        .map(|(at, _)| format!("{}: modules are not available", place(code, at)))
-                        .collect(),
-                    jaq_core::load::Error::Lex(list) => list
-                        .into_iter()
-                        .map(|(expected, at)| format!("{}: expected {}", place(code, at), expected.as_str()))
-                        .collect(),
-                    jaq_core::load::Error::Parse(list) => list
-                        .into_iter()
-                        .map(|(expected, at)| {
-                            let found = if at.is_empty() { "the end".to_owned() } else { format!("`{at}`") };
-                            format!("{}: expected {}, found {found}", place(code, at), expected.as_str())
-                        })
-                        .collect::<Vec<_>>(),
-                }
-            }))
-        })?;
+        let modules =
+            Loader::new(DEFINITIONS.iter().cloned()).load(&arena, File { code, path: () }).map_err(|errors| {
+                join(errors.into_iter().flat_map(|(_, error)| {
+                    match error {
+                        jaq_core::load::Error::Io(list) => list
+                            .into_iter()
+                            .map(|(at, _)| format!("{}: modules are not available", place(code, at)))
+                            .collect(),
+                        jaq_core::load::Error::Lex(list) => list
+                            .into_iter()
+                            .map(|(expected, at)| format!("{}: expected {}", place(code, at), expected.as_str()))
+                            .collect(),
+                        jaq_core::load::Error::Parse(list) => list
+                            .into_iter()
+                            .map(|(expected, at)| {
+                                let found = if at.is_empty() { "the end".to_owned() } else { format!("`{at}`") };
+                                format!("{}: expected {}, found {found}", place(code, at), expected.as_str())
+                            })
+                            .collect::<Vec<_>>(),
+                    }
+                }))
+            })?;
         Compiler::default()
             .with_funs(functions())
             .with_global_vars(variables.iter().copied())
@@ -191,15 +196,16 @@ fn exception(exception: Exn<'_, Val>) -> String {
 }
 
 /// jq's own definitions, without the impure ones and with the endless ones counted.
-fn definitions() -> Vec<Def<&'static str>> {
-    let counted = jaq_core::load::parse(COUNTED, |p| p.defs()).expect("a constant that each test compiles");
+static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
+    let parse = |text| jaq_core::load::parse(text, |p| p.defs()).expect("a constant that each test compiles");
+    let (counted, missing) = (parse(COUNTED), parse(MISSING));
     let counts = |def: &Def<&str>| counted.iter().find(|c| c.name == def.name && c.args.len() == def.args.len());
     let given = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let kept = given.filter(|def| !IMPURE_DEFINITIONS.contains(&def.name));
     let kept: Vec<_> = kept.map(|def| counts(&def).cloned().unwrap_or(def)).collect();
-    let missing = jaq_core::load::parse(MISSING, |p| p.defs()).expect("a constant that each test compiles");
+    // `range`, for which jaq has no definition, comes before those that use it.
     counted[..1].iter().cloned().chain(kept).chain(missing).collect()
-}
+});
 
 /// jq's own native functions, without the impure ones.
 fn functions() -> impl Iterator<Item = Fun<Jq>> {

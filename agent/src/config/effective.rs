@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Loaded, problems::sounds_secret};
+use super::{Loaded, problems::hides};
 
 /// What stands for a value that may be a secret.
 const HIDDEN: &str = "(hidden)";
@@ -33,7 +33,7 @@ fn block(out: &mut String, places: &BTreeMap<String, String>, path: &str, value:
                 out.push_str(&text(key));
                 out.push(':');
                 let hidden = Value::from(HIDDEN);
-                let value = if sounds_secret(key) && !value.is_null() { &hidden } else { value };
+                let value = if hides(key) && !value.is_null() { &hidden } else { value };
                 member(out, places, &path, value, depth + 1);
             }
         }
@@ -63,11 +63,21 @@ fn member(out: &mut String, places: &BTreeMap<String, String>, path: &str, value
             out.push('\n');
             return block(out, places, path, value, depth, false);
         }
-        Value::String(value) => text(value),
+        Value::String(value) => text(&without_password(value)),
         other => other.to_string(),
     };
     let place = places.get(path).map_or("default", String::as_str);
     out.push_str(&format!(" {scalar}  # {place}\n"));
+}
+
+/// `scheme://user:password@host`: `validate` refuses it, and it is not shown here.
+fn without_password(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}://{user}:{HIDDEN}@{host}{}", &rest[end..]),
+        None => value.to_owned(),
+    }
 }
 
 /// Plain where YAML reads it back as the same text, else in quotes; JSON's quotes are YAML's.

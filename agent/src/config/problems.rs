@@ -60,6 +60,13 @@ pub(super) fn sounds_secret(key: &str) -> bool {
     words.iter().any(|word| key.contains(word)) && !places.iter().any(|end| key.ends_with(end))
 }
 
+/// Whether the value of a key is not shown: it sounds secret, or is an environment variable that does.
+pub(super) fn hides(key: &str) -> bool {
+    let variable = key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let places = ["_FILE", "_PATH", "_ID", "_COMMAND"];
+    sounds_secret(key) || (variable && key.contains("KEY") && !places.iter().any(|end| key.ends_with(end)))
+}
+
 /// The message for a key that is not known.
 pub(super) fn refused_key(name: &str, known: &[&str]) -> String {
     if sounds_secret(name) {

@@ -274,6 +274,23 @@ fn the_effective_configuration_can_be_read_again_and_says_where_values_come_from
     assert_eq!(load(&defaults.effective()).unwrap().config, Config::default());
 }
 
+#[test]
+fn what_may_be_secret_is_never_repeated() {
+    let restic = |env: &str| {
+        format!(
+            "sources: [{{name: x, host: {{restic: [{{name: a, repository: 'rest:https://u:hunter2@h/r', password_file: /p, env: {env}}}]}}}}]"
+        )
+    };
+    let shown =
+        load(&restic("{AWS_SECRET_ACCESS_KEY: hunter2, B2_ACCOUNT_KEY: hunter2, B2_ACCOUNT_ID: seen}")).unwrap();
+    let text = shown.effective();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("rest:https://u:(hidden)@h/r") && text.contains("B2_ACCOUNT_ID: seen"), "{text}");
+    let error = load(&restic("{RESTIC_PASSWORD: 31337}")).unwrap_err();
+    assert!(error.ends_with("env.RESTIC_PASSWORD: expected text, found another value (not shown)"), "{error}");
+    assert!(!load("token: hunter2\nlog: {password: hunter2}").unwrap_err().contains("hunter2"));
+}
+
 fn invalid(yaml: &str) -> Vec<String> {
     let loaded = load(yaml).unwrap();
     let error = loaded.validate(&loaded.config.open_sources()).unwrap_err().to_string();

@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_saphyr::Spanned;
 
-use super::problems::{Problem, refused_key};
+use super::problems::{Problem, hides, refused_key};
 
 /// A YAML value with its lines.
 #[derive(Debug, Clone)]
@@ -357,7 +357,14 @@ impl Fault {
     }
 
     fn into_problem(self) -> Problem {
-        Problem { place: self.place, key: self.path.unwrap_or_default(), message: self.message }
+        let key = self.path.unwrap_or_default();
+        let message = match self.message.split_once(", found ") {
+            Some((expected, _)) if key.split(['.', '[']).any(hides) => {
+                format!("{expected}, found another value (not shown)")
+            }
+            _ => self.message,
+        };
+        Problem { place: self.place, key, message }
     }
 }
 
