@@ -27,6 +27,7 @@ use signing::{
     },
     store::{Dir, Reader},
     time::Utc,
+    verify::{Options, verify},
 };
 
 const ORIGIN: &str = "example.org/evidence";
@@ -288,6 +289,18 @@ fn the_archive_on_disk_is_what_it_says() {
     .unwrap();
     assert_eq!(hasher.root(), checkpoint.root);
     assert_eq!(kinds, [statement::DOCUMENT_V1, statement::DOCUMENT_V1, statement::RECEIPT_V1, statement::MISSED_V1]);
+}
+
+#[test]
+fn the_verifier_finds_the_archive_intact() {
+    let dir = Dir::new(vectors().join("archive"));
+    let mut options = Options::trusting(root().public().fingerprint());
+    options.as_of = Some(at("2026-11-22T06:30:00Z"));
+    let verdict = verify(&dir, &options, &|_| {}).unwrap();
+    assert!(verdict.intact, "{:?}", verdict.findings);
+    assert_eq!(verdict.checkpoint.size, 4);
+    options.trust = receipts().public().fingerprint();
+    assert!(verify(&dir, &options, &|_| {}).is_err(), "another root was accepted");
 }
 
 #[test]
