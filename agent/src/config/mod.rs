@@ -6,6 +6,7 @@
 
 mod duration;
 mod effective;
+mod layers;
 mod problems;
 mod settings;
 mod tree;
@@ -20,12 +21,13 @@ use std::{
 
 use collectors::contract::Source;
 pub use duration::{BadDuration, Duration};
+use layers::Layer;
 pub use problems::{ConfigError, Problem};
 pub use settings::{
     ArchiveConfig, Config, ControlsConfig, JobConfig, JobSettings, KeyConfig, LogConfig, LogFormat, LogLevel, Period,
     ScheduleConfig, SigningConfig, SourceConfig, Wish,
 };
-use tree::{Layer, Node};
+use tree::Node;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "evidenced.yaml";

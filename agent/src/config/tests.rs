@@ -360,3 +360,19 @@ fn the_defaults_are_valid() {
     let notes = loaded.validate(&loaded.config.open_sources()).unwrap();
     assert_eq!(notes, ["controls.parameters.nobody_asks: no check of these sources looks at it"]);
 }
+
+proptest::proptest! {
+    /// Whatever is written: an answer, and every refusal has a place.
+    #[test]
+    fn no_text_is_too_much(parts in proptest::collection::vec(proptest::sample::select(vec![
+        "origin", "archive", "directory", "jobs", "collector", "schedule", "period", "sources", "host", ":", ": ", "\n", "\n  ", "- ", "{",
+        "}", "[", "]", ",", "'", "\"", "1", "no", "10m", "&a ", "*a", "!!int ", "|\n", "#", "? ", "\t", "\u{0}", "\u{1F980}", ".inf", "~", "<<",
+    ]), 0..24)) {
+        let text = parts.concat();
+        if let Err(error) = load(&text) {
+            for line in lines(&error) {
+                proptest::prop_assert!(line.starts_with("c.yaml:"), "{text:?}: {line}");
+            }
+        }
+    }
+}
