@@ -9,6 +9,8 @@ pub mod container;
 pub mod disk;
 mod kept;
 pub mod mfa;
+#[cfg(test)]
+mod noise;
 mod pam;
 pub mod patches;
 pub mod privileged;
