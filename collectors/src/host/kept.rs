@@ -110,7 +110,17 @@ impl<'a> Kept<'a> {
                 }),
                 _ => Reading::Unknown(format!("{what}: the answer is no text")),
             },
-            _ => Reading::Unknown(why_not(exchange, what)),
+            _ => {
+                let mut why = why_not(exchange, what);
+                // Some programs say on standard output what went wrong.
+                let body = self.evidence.body(exchange)?;
+                let first = String::from_utf8_lossy(&body).lines().next().unwrap_or_default().trim().to_string();
+                if exchange.exit_code.is_some() && exchange.stderr.trim().is_empty() && !first.is_empty() {
+                    why.push_str(": ");
+                    why.extend(first.chars().filter(|c| !c.is_control()).take(200));
+                }
+                Reading::Unknown(why)
+            }
         })
     }
 }
