@@ -129,9 +129,12 @@ impl Log {
             core.archive.create(&name, Body::Bytes(bytes)).await?;
         }
         let key = &core.keys.checkpoints;
+        // Not before anything that it covers was sealed, should the clock have been set back.
+        let sealed = leaves.iter().filter_map(|leaf| Statement::from_bytes(leaf).ok()).map(|s| s.entry.sealed_at).max();
+        let at = sealed.map_or(core.clock.now(), |sealed| sealed.max(core.clock.now()));
         core.keys
             .set
-            .key(&key.public().fingerprint(), Use::Checkpoints, core.clock.now())
+            .key(&key.public().fingerprint(), Use::Checkpoints, at)
             .map_err(|source| PipelineError::Key { entry: layout::CHECKPOINT.to_owned(), source })?;
         let checkpoint = Checkpoint { origin: core.origin.clone(), size: edge.size(), root: edge.root() };
         let bytes = checkpoint.sign(&**key)?;

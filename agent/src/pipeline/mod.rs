@@ -25,6 +25,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use chrono::TimeDelta;
 use signing::{
     bundle::{self, BundleError, RunFacts},
     digest::Digest,
@@ -241,7 +242,7 @@ pub struct Status {
 /// What a new plan is made from.
 #[derive(Debug)]
 pub struct PlanBasis<'a> {
-    /// The plan's instant of sealing: never before the previous plan's.
+    /// The plan's instant of sealing: never before the previous plan's, and after every slot that has a receipt.
     pub sealed_at: Utc,
     /// The plan before.
     pub previous: Option<Digest>,
@@ -270,6 +271,8 @@ struct State {
     next_index: u64,
     plan: Option<(Digest, Plan)>,
     last_sealed: Option<Utc>,
+    /// The latest slot of any job that has a receipt.
+    last_slot: Option<Utc>,
     known: Option<Known>,
     /// Subjects of pending receipts and documents.
     subjects: BTreeSet<String>,
@@ -339,7 +342,8 @@ impl Pipeline {
         blocking(move || inner.spool_missed(plan, missed)).await
     }
 
-    /// Makes a plan from what is known at its sealing, and spools it. Its `sealed_at` and `previous` are set here.
+    /// Makes a plan from what is known at its sealing, and spools it. Its `sealed_at` and `previous` are set here. `make` runs under the
+    /// pipeline's lock and must not call it.
     ///
     /// # Errors
     /// The disk's.
@@ -438,7 +442,8 @@ impl Pipeline {
     async fn spool_keys(&self) -> Result<(), PipelineError> {
         let core = &self.0.core;
         let digest = Digest::of(&core.keys.document);
-        if core.archive.digest(&signing::layout::document("keys", digest)).await? == Some(digest) {
+        let name = signing::layout::document("keys", digest);
+        if self.0.state().subjects.contains(&name) || core.archive.digest(&name).await? == Some(digest) {
             return Ok(());
         }
         let reason = format!("revision {}", core.keys.set.revision);
@@ -449,6 +454,13 @@ impl Pipeline {
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The instant for a sealing: what the clock says, but never before the key was valid, since that could never be signed.
+    fn now(&self) -> Utc {
+        let id = self.core.keys.receipts.public().fingerprint();
+        let valid = self.core.keys.set.keys.iter().find(|key| key.key_id == id).map(|key| key.valid.from);
+        valid.map_or(self.core.clock.now(), |from| from.max(self.core.clock.now()))
     }
 
     fn entry(&self, plan: Option<Digest>, sealed_at: Utc) -> Entry {
@@ -499,7 +511,7 @@ impl Inner {
         };
         let (bundle, written, results) = build().inspect_err(|_| self.spool.disk.discard(&staged))?;
         self.publish(&staged, Some(facts.job.clone()), facts.slot, || {
-            let entry = self.entry(Some(facts.plan), self.core.clock.now());
+            let entry = self.entry(Some(facts.plan), self.now());
             Ok((entry::receipt(entry, facts, bundle, &written, results, checks), None))
         })
     }
@@ -507,7 +519,7 @@ impl Inner {
     fn spool_missed(&self, plan: Digest, missed: Missed) -> Result<Spooled, PipelineError> {
         let staged = self.spool.stage()?;
         self.publish(&staged, Some(missed.job.clone()), Some(missed.first), || {
-            Ok((entry::missed(self.entry(Some(plan), self.core.clock.now()), plan, missed), None))
+            Ok((entry::missed(self.entry(Some(plan), self.now()), plan, missed), None))
         })
     }
 
@@ -522,7 +534,7 @@ impl Inner {
             .inspect_err(|_| self.spool.disk.discard(&staged))?;
         self.publish(&staged, None, None, || {
             let plan = self.state().plan.as_ref().map(|(digest, _)| *digest);
-            Ok((entry::document(self.entry(plan, self.core.clock.now()), kind, reason, digest), None))
+            Ok((entry::document(self.entry(plan, self.now()), kind, reason, digest), None))
         })?;
         Ok(digest)
     }
@@ -535,8 +547,12 @@ impl Inner {
             let (plan, previous) = {
                 let state = self.state();
                 let previous = state.plan.as_ref().map(|(digest, _)| *digest);
-                let now = self.core.clock.now();
-                let sealed_at = state.plan.as_ref().map_or(now, |(_, plan)| plan.sealed_at.max(now));
+                let now = self.now();
+                // A plan is in force from its sealing. With the clock set back it could name slots again that have a receipt under
+                // the plan before; so it begins after them.
+                let after = state.last_slot.map(|slot| slot + TimeDelta::milliseconds(1));
+                let before = state.plan.as_ref().map(|(_, plan)| plan.sealed_at);
+                let sealed_at = now.max(after.unwrap_or(now)).max(before.unwrap_or(now));
                 let plan = make(PlanBasis { sealed_at, previous, coverage: &state.coverage });
                 (Plan { sealed_at, previous, ..plan }, previous)
             };
@@ -728,11 +744,15 @@ impl State {
         match &statement.body {
             Said::Receipt(receipt) => match receipt.slot {
                 Some(slot) => {
+                    self.last_slot = self.last_slot.max(Some(slot));
                     self.coverage.receipt(index, under, &receipt.job, slot, receipt.outcome, receipt.late);
                 }
                 None => self.coverage.by_hand(&receipt.job),
             },
-            Said::Missed(missed) => self.coverage.missed(index, under, missed),
+            Said::Missed(missed) => {
+                self.last_slot = self.last_slot.max(Some(missed.last));
+                self.coverage.missed(index, under, missed);
+            }
             Said::Document(_) => {
                 if let Some(plan) = plan {
                     let digest = statement.subject[0].digest.sha256;
@@ -802,7 +822,7 @@ fn job_of(statement: &Statement) -> Option<&Job> {
 
 /// Whether the plans name the slot and nothing covers it yet.
 fn is_due(coverage: &Coverage, job: &Job, slot: Utc) -> bool {
-    let end = slot + chrono::TimeDelta::seconds(1);
+    let end = slot + TimeDelta::seconds(1);
     coverage.uncovered(job, end).any(|range| range.last == slot)
 }
 

@@ -1,0 +1,9 @@
+//! The pipeline over an archive in a directory: every write fails, persisted or not; the process dies at every write; the disk is full;
+//! spool, state and archive are lost or exchanged. Nothing is lost, nothing is doubled, and what cannot go on says so.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
+
+mod faults;
+mod kill;
+mod recovery;
+mod support;
+mod way;
