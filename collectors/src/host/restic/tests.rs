@@ -223,3 +223,28 @@ fn configured_secrets_are_removed_from_whatever_restic_says() {
     assert_eq!(String::from_utf8(kept).unwrap(), "Fatal: removed {\"k\":\"removed\"} s3:https://removed@h/b abc\n");
     assert_eq!(rules, ["url-credentials", "configured-secret"]);
 }
+
+#[tokio::test]
+async fn a_program_that_prints_its_secrets_does_not_get_them_into_the_evidence() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (program, password, token) =
+        (directory.path().join("restic"), directory.path().join("password"), directory.path().join("token"));
+    fs::write(&password, "planted-password\n").unwrap();
+    fs::write(&token, "planted-token\n").unwrap();
+    let script = "#!/bin/sh\nfor a; do case $a in /*password) cat \"$a\" \"$a\" >&2;; esac; done\n\
+                  echo \"[$TOKEN $RESTIC_REPOSITORY]\"\nexit 1\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut leaky = configuration("leaky", "rest:https://user:planted-url@host/x", &password);
+    leaky.env_files.insert("TOKEN".into(), token);
+    let work = tempfile::tempdir().unwrap();
+    let out = collect(program.to_str().unwrap(), vec![leaky], work.path()).await;
+    assert_eq!(out.get("restic_repository", "leaky")["address"], "rest:https://removed@host/x");
+    let exchanges: Vec<Exchange> = WorkEvidence::new(work.path()).exchanges().map(Result::unwrap).collect();
+    assert!(exchanges.iter().any(|exchange| exchange.stderr.contains("removed")), "the program did print them");
+    let kept = std::process::Command::new("grep").args(["-r", "planted-"]).arg(work.path()).output().unwrap();
+    assert_eq!(String::from_utf8(kept.stdout).unwrap(), "");
+    let rules: BTreeSet<String> = exchanges.into_iter().flat_map(|e| e.redactions).map(|r| r.rule).collect();
+    assert!(rules.contains("configured-secret") && rules.contains("url-credentials"), "{rules:?}");
+}
