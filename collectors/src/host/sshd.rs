@@ -20,6 +20,8 @@ use crate::{
 
 const CONFIG: &str = "/etc/ssh/sshd_config";
 const DIRECTORY: &str = "/etc/ssh";
+/// Where an sshd that no package brought would be; it is not in the search path.
+const LOCAL: &str = "/usr/local/sbin";
 const DEFAULT: [&str; 2] = ["sshd", "-T"];
 const DPKG: [&str; 5] = ["dpkg-query", "-W", "-f", "${Package}\\t${Status}\\t${Version}\\n", "openssh-server"];
 const RPM: [&str; 3] = ["rpm", "-q", "openssh-server"];
@@ -211,6 +213,9 @@ pub(super) async fn ask(host: &Host, context: &mut Context<'_>) -> Result<(), Co
         }
     }
     host.list_directory(context, DIRECTORY).await?;
+    if settings.answer == crate::contract::Answer::Missing {
+        host.list_directory(context, LOCAL).await?;
+    }
     if databases == 0 {
         for unit in UNITS {
             host.read_file(context, unit, &Redact::nothing()).await?;
@@ -319,6 +324,15 @@ fn effective(context: &str, exchange: u64, text: &str) -> Option<Effective> {
 /// The program is not there. Is the package?
 fn absent(kept: &Kept<'_>, no_program: &str) -> io::Result<Found> {
     let mut doubts = Vec::new();
+    match kept.directory(LOCAL)? {
+        Listing::Missing(_) => {}
+        Listing::Unknown(why) => return Ok(Found::Unknown(format!("{no_program}, but {why}"))),
+        Listing::Entries(_, entries) => {
+            if entries.iter().any(|entry| entry.name == "sshd") {
+                return Ok(Found::Unknown(format!("{no_program}, but there is {LOCAL}/sshd, which is not asked")));
+            }
+        }
+    }
     for argv in [&DPKG[..], &RPM[..], &APK[..]] {
         match kept.command(argv)? {
             Reading::Missing(_) => {}

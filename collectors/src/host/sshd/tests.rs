@@ -17,7 +17,9 @@ fn derive(evidence: &FakeEvidence) -> (MemoryRecords, Population) {
 }
 
 fn no_sshd() -> FakeEvidence {
-    FakeEvidence::new().no_command(&DEFAULT, Answer::Missing, "no program sshd in /usr/sbin")
+    FakeEvidence::new()
+        .no_command(&DEFAULT, Answer::Missing, "no program sshd in /usr/sbin")
+        .directory(LOCAL, &["other"])
 }
 
 fn unread(evidence: &FakeEvidence, reason: &str) {
@@ -49,6 +51,10 @@ fn a_missing_program_alone_proves_nothing() {
     unread(&no_sshd().command(&DPKG, 0, "openssh-server\tinstall ok installed\t1:9.2\n"), "install ok installed");
     unread(&no_sshd().no_command(&DPKG, Answer::TimedOut, "no end within 20 s"), "no end within 20 s");
     unread(&no_sshd().command(&DPKG, 0, "\u{1}"), "answered nothing usable");
+    let not_installed = "openssh-server\tunknown ok not-installed\t\n";
+    let own = no_sshd().directory(LOCAL, &["sshd"]).command(&DPKG, 0, not_installed);
+    unread(&own, "there is /usr/local/sbin/sshd");
+    unread(&no_sshd().no_directory(LOCAL, Answer::Denied, "denied").command(&DPKG, 0, not_installed), "denied");
 }
 
 #[test]
