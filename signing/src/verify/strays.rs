@@ -14,13 +14,13 @@ use super::{
     objects::open_seal,
     order::{Order, half, with_source},
     source::{Fetched, digest, fetch},
-    tree::WIDTH,
+    tree::{WIDTH, hashes},
     walk::Roots,
 };
 use crate::{
     digest::Digest,
     layout::{self, CHECKPOINT},
-    log::{Checkpoint, Edge, LogError, MAX_CHECKPOINT, MAX_LEAF},
+    log::{Checkpoint, Edge, LogError, MAX_CHECKPOINT, MAX_LEAF, leaf_hash},
     seal::MAX_SEAL,
     statement::{Known, Statement},
     store::Reader,
@@ -87,7 +87,8 @@ pub(crate) struct Strays {
     pub objects: u64,
 }
 
-struct Search<'a, 'b> {
+struct Search<'a, 'b, 'c> {
+    roots: &'a mut Roots<'c>,
     reader: &'a dyn Reader,
     findings: &'a Findings,
     order: &'a Order<'b>,
@@ -137,6 +138,7 @@ pub(crate) fn search(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Strays, CannotVerify> {
     let mut search = Search {
+        roots,
         reader,
         findings,
         order,
@@ -150,12 +152,12 @@ pub(crate) fn search(
     // Seals first, since a bundle's standing depends on them.
     search.list("seal/", progress)?;
     search.list("", progress)?;
-    search.beyond(seen, roots)?;
+    search.beyond(seen)?;
     search.partial_tiles()?;
     Ok(search.strays)
 }
 
-impl Search<'_, '_> {
+impl Search<'_, '_, '_> {
     fn list(&mut self, prefix: &str, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), CannotVerify> {
         let reader = self.reader;
         let mut failed = None;
@@ -287,24 +289,32 @@ impl Search<'_, '_> {
         if tile.end() > size {
             self.beyond.add(name.to_owned());
         } else if tile.end() < size && u64::from(tile.width) < WIDTH {
-            // Left from a smaller tree: it must be the beginning of the one that followed.
-            self.strays.leftovers.add(name.to_owned());
-            let mut whole = Fetched::Absent;
-            for later in [TileName::of_size(tile.part, tile.index, size), TileName::full(tile.part, tile.index)] {
-                if matches!(whole, Fetched::Absent) {
-                    whole = fetch(self.reader, &later.to_string(), MAX_TILE)?;
-                }
-            }
-            let Fetched::Bytes(whole) = whole else { return Ok(()) };
-            let same = match fetch(self.reader, name, MAX_TILE)? {
-                Fetched::Bytes(part) => whole.starts_with(&part) && width(tile.part, &part) == Some(tile.width.into()),
-                Fetched::TooLong => false,
-                Fetched::Absent => true,
-            };
-            if !same {
-                let code = if tile.part == Part::Entries { Code::EntriesBytes } else { Code::TileBytes };
-                self.findings.add(code, name, None, "it is not the beginning of the one that followed it");
-            }
+            self.partial(name, tile)?;
+        }
+        Ok(())
+    }
+
+    /// A partial tile of a smaller tree: it must be the beginning of what the tree has there now.
+    fn partial(&self, name: &str, tile: TileName) -> Result<(), CannotVerify> {
+        let bytes = match fetch(self.reader, name, MAX_TILE)? {
+            Fetched::Bytes(bytes) => Some(bytes),
+            Fetched::TooLong => None,
+            // It went once it was full.
+            Fetched::Absent => return Ok(()),
+        };
+        let found = bytes.and_then(|bytes| match tile.part {
+            Part::Level(_) => hashes(&bytes),
+            Part::Entries => leaf_hashes(&bytes),
+        });
+        let wanted = match tile.part {
+            Part::Entries | Part::Level(0) => self.roots.block(tile.index),
+            Part::Level(level) => self.roots.tree.tile(level, tile.index).as_deref().and_then(hashes),
+        };
+        // Where entries are lost there is nothing to compare with; that they are is a finding already.
+        let Some(wanted) = wanted.as_ref().and_then(|wanted| wanted.get(..tile.width.into())) else { return Ok(()) };
+        if found.as_deref() != Some(wanted) {
+            let code = if tile.part == Part::Entries { Code::EntriesBytes } else { Code::TileBytes };
+            self.findings.add(code, name, None, "it is not the beginning of what the log has there");
         }
         Ok(())
     }
@@ -357,13 +367,13 @@ impl Search<'_, '_> {
     }
 
     /// What lies beyond the checkpoint: of an append that is under way, or of a longer log that is no more.
-    fn beyond(&mut self, seen: &[u8], roots: &mut Roots<'_>) -> Result<(), CannotVerify> {
+    fn beyond(&mut self, seen: &[u8]) -> Result<(), CannotVerify> {
         let size = self.now(seen)?;
         for (name, known) in std::mem::take(&mut self.known) {
             if known.size > size {
                 let says = format!("it knew of a checkpoint over {} entries; this log has {size}", known.size);
                 self.findings.add(Code::LogRolledBack, name, None, says);
-            } else if let Some(root) = roots.at(known.size).filter(|root| *root != known.root) {
+            } else if let Some(root) = self.roots.at(known.size).filter(|root| *root != known.root) {
                 let says = format!(
                     "it knew of a checkpoint over {} entries with root {}; this log's root at that size is {root}",
                     known.size, known.root
@@ -451,17 +461,16 @@ fn key(name: &str) -> [u8; 16] {
     half(Digest::of(name.as_bytes()))
 }
 
-/// How many hashes or entries these bytes are; `None` when they are no whole number.
-fn width(part: Part, bytes: &[u8]) -> Option<u64> {
-    if let Part::Level(_) = part {
-        return bytes.len().is_multiple_of(32).then_some(bytes.len() as u64 / 32);
+/// The hashes of the entries in an entry bundle; `None` when it does not end where an entry does.
+fn leaf_hashes(mut bytes: &[u8]) -> Option<Vec<Digest>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_first_chunk::<2>()?;
+        let (leaf, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        found.push(leaf_hash(leaf));
+        bytes = rest;
     }
-    let (mut rest, mut count) = (bytes, 0);
-    while let Some((length, after)) = rest.split_first_chunk::<2>() {
-        rest = after.get(usize::from(u16::from_be_bytes(*length))..)?;
-        count += 1;
-    }
-    rest.is_empty().then_some(count)
+    Some(found)
 }
 
 /// The digest in the name of a bundle or document, if the name is of the layout.

@@ -136,6 +136,11 @@ impl Tree {
         Some(nodes.get(from as usize..to)?.iter().flat_map(|h| h.0).collect())
     }
 
+    /// The leaf hashes of the last block, if it is this one and not full.
+    pub fn tail(&self, block: u64) -> Option<&[Digest]> {
+        (block == self.blocks()).then_some(self.tail.as_slice())
+    }
+
     /// Node `index` of height 8: a full block's root.
     pub fn block(&self, index: u64) -> Option<Digest> {
         self.nodes.first()?.get(usize::try_from(index).ok()?).copied()

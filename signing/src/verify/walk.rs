@@ -186,18 +186,8 @@ impl Roots<'_> {
         if let Some(told) = self.told.get(&size) {
             return *told;
         }
-        let root = self.tree.root_at(size, |block| {
-            if let Some((_, hashes)) = self.recent.iter().find(|(index, _)| *index == block) {
-                return Some(hashes.clone());
-            }
-            // Both were read before, and what is wrong with them has been said; whichever still has the block's root will do.
-            let tile = TileName::full(Part::Level(0), block);
-            let tile = read_tile(self.reader, tile).ok().and_then(|(_, hashes, _)| hashes);
-            if let Some(hashes) = tile.filter(|hashes| block_root(hashes) == self.tree.block(block)) {
-                return Some(hashes);
-            }
-            Some(Entries::read(self.reader, block, WIDTH).ok()?.leaves().map(leaf_hash).collect())
-        });
+        let (reader, recent) = (self.reader, &self.recent);
+        let root = self.tree.root_at(size, |block| full_block(reader, recent, &self.tree, block));
         if self.told.len() > 4096 {
             self.told.clear();
         }
@@ -207,6 +197,33 @@ impl Roots<'_> {
         }
         root
     }
+
+    /// The leaf hashes of a block, as the tree has them; `None` where they are lost.
+    pub fn block(&self, block: u64) -> Option<Vec<Digest>> {
+        match self.tree.tail(block) {
+            Some(tail) => Some(tail.to_vec()),
+            None => full_block(self.reader, &self.recent, &self.tree, block)
+                .filter(|hashes| block_root(hashes) == self.tree.block(block)),
+        }
+    }
+}
+
+/// The leaf hashes of a full block: those kept, or read again. Both tile and entries were judged before; whichever still has the
+/// block's root will do.
+fn full_block(
+    reader: &dyn Reader,
+    recent: &VecDeque<(u64, Vec<Digest>)>,
+    tree: &Tree,
+    block: u64,
+) -> Option<Vec<Digest>> {
+    if let Some((_, hashes)) = recent.iter().find(|(index, _)| *index == block) {
+        return Some(hashes.clone());
+    }
+    let tile = read_tile(reader, TileName::full(Part::Level(0), block)).ok().and_then(|(_, hashes, _)| hashes);
+    if let Some(hashes) = tile.filter(|hashes| block_root(hashes) == tree.block(block)) {
+        return Some(hashes);
+    }
+    Some(Entries::read(reader, block, WIDTH).ok()?.leaves().map(leaf_hash).collect())
 }
 
 /// What the walk leaves for the checks after it.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -21,11 +21,11 @@ use signing::{
         Body, Cause, Counts, DigestSet, Document, Entry, Known, Missed, Outcome, PAYLOAD_TYPE, Receipt, Statement,
         Subject,
     },
-    store::Dir,
+    store::{Dir, Reader},
     time::Utc,
     verify::{CannotVerify, Derived, Options, Rederive, Verdict, verify},
 };
-use tempfile::{SpooledTempFile, TempDir};
+use tempfile::SpooledTempFile;
 
 pub const ORIGIN: &str = "example.org/test";
 
@@ -63,6 +63,8 @@ pub struct Writer {
     pub now: Utc,
     pub sealer: FileKey,
     pub key_id: Option<String>,
+    /// Changes a run's files before they are bundled.
+    pub before_bundling: Option<Box<dyn Fn(&Path)>>,
 }
 
 impl Writer {
@@ -76,6 +78,7 @@ impl Writer {
             now: at("2026-11-01T00:00:00Z"),
             sealer: receipts_key(),
             key_id: None,
+            before_bundling: None,
         }
     }
 
@@ -134,7 +137,7 @@ impl Writer {
             settle_seconds: 60,
             retention_days: Some(400),
             zones: BTreeMap::from([("UTC".to_owned(), vec![Offset { from: None, seconds: 0 }])]),
-            jobs: jobs.iter().map(|name| planned(name)).collect(),
+            jobs: planned_jobs(jobs),
             not_run: Vec::new(),
         };
         let bytes = serde_json::to_vec(&plan).unwrap();
@@ -187,7 +190,10 @@ impl Writer {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        let mut zip = std::io::Cursor::new(Vec::new());
+        if let Some(change) = &self.before_bundling {
+            change(work.path());
+        }
+        let mut zip = io::Cursor::new(Vec::new());
         let sums = bundle::write(work.path(), &mut zip).unwrap().sums;
         let digest = Digest::of(zip.get_ref());
         let name = match slot {
@@ -286,12 +292,18 @@ pub fn key_set(revision: u64) -> KeySet {
     }
 }
 
-fn planned(name: &str) -> PlannedJob {
+/// The named jobs by the hour; `host/accounts` and `host/sshd` without a schedule where they are not named.
+fn planned_jobs(names: &[&str]) -> Vec<PlannedJob> {
+    let all = ["host/accounts", "host/sshd"].into_iter().map(|name| (name, names.contains(&name)));
+    all.map(|(name, scheduled)| planned(name, scheduled)).collect()
+}
+
+fn planned(name: &str, scheduled: bool) -> PlannedJob {
     PlannedJob {
         job: job(name),
         version: 1,
         checks: Digest::of(b"checks"),
-        schedule: Some(Schedule {
+        schedule: scheduled.then(|| Schedule {
             text: "0 * * * *".into(),
             zone: "UTC".into(),
             minutes: BTreeSet::from([0]),
@@ -344,37 +356,80 @@ pub fn write(dir: &Path) -> Writer {
     writer
 }
 
-static SOUND: LazyLock<TempDir> = LazyLock::new(|| {
+/// An origin's objects in memory; some of them may be made unreadable.
+#[derive(Clone, Default)]
+pub struct Memory {
+    pub objects: BTreeMap<String, Vec<u8>>,
+    pub refused: BTreeSet<String>,
+}
+
+impl Reader for Memory {
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn io::Read + Send + '_>>> {
+        if self.refused.contains(name) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(self.objects.get(name).map(|bytes| Box::new(bytes.as_slice()) as _))
+    }
+
+    fn list(&self, prefix: &str, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+        if self.refused.contains(prefix) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.objects.keys().filter(|name| name.starts_with(prefix)).for_each(|name| each(name));
+        Ok(())
+    }
+}
+
+impl Memory {
+    pub fn read(dir: &Path) -> Self {
+        let mut objects = BTreeMap::new();
+        Dir::new(dir)
+            .list("", &mut |name| {
+                objects.insert(name.to_owned(), fs::read(dir.join(name)).unwrap());
+            })
+            .unwrap();
+        Self { objects, refused: BTreeSet::new() }
+    }
+
+    /// The names that begin so, sorted.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        self.objects.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    }
+
+    pub fn judge(&self) -> Verdict {
+        self.judge_with(&Options::trusting(trust())).unwrap()
+    }
+
+    pub fn judge_with(&self, options: &Options<'_>) -> Result<Verdict, CannotVerify> {
+        verify(self, options, &|_| {})
+    }
+}
+
+static SOUND: LazyLock<Memory> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path());
-    dir
+    Memory::read(dir.path())
 });
 
 /// A copy of the sound archive, to be changed.
-pub fn copy() -> TempDir {
+pub fn sound() -> Memory {
+    SOUND.clone()
+}
+
+/// An archive that `change` makes of a small one: keys, a plan without schedules, two runs by hand; then one append.
+pub fn small(change: impl FnOnce(&mut Writer)) -> Memory {
     let dir = tempfile::tempdir().unwrap();
-    for name in names(SOUND.path()) {
-        let to = dir.path().join(&name);
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(SOUND.path().join(&name), to).unwrap();
+    let mut writer = Writer::new(dir.path());
+    writer.keys(&key_set(1));
+    writer.plan(&[], "collect by hand");
+    writer.append();
+    for _ in 0..2 {
+        writer.now += TimeDelta::minutes(5);
+        writer.run(&job("host/accounts"), None);
     }
-    dir
-}
-
-/// Every object's name, sorted.
-pub fn names(dir: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    signing::store::Reader::list(&Dir::new(dir), "", &mut |name| names.push(name.to_owned())).unwrap();
-    names.sort();
-    names
-}
-
-pub fn judge(dir: &Path) -> Result<Verdict, CannotVerify> {
-    judge_with(dir, &Options::trusting(trust()))
-}
-
-pub fn judge_with(dir: &Path, options: &Options<'_>) -> Result<Verdict, CannotVerify> {
-    verify(&Dir::new(dir), options, &|_| {})
+    change(&mut writer);
+    writer.append();
+    Memory::read(dir.path())
 }
 
 /// The codes of all findings with the objects that they name, once each.
