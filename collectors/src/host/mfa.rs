@@ -409,11 +409,14 @@ mod tests {
 
     #[test]
     fn without_sshd_there_is_no_row_for_it() {
-        let absent = host(DEBIAN, SSHD).no_command(&["sshd", "-T"], Answer::Missing, "no program sshd").command(
-            &["dpkg-query", "-W", "-f", "${Package}\\t${Status}\\t${Version}\\n", "openssh-server"],
-            0,
-            "openssh-server\tunknown ok not-installed\t\n",
-        );
+        let absent = host(DEBIAN, SSHD)
+            .no_command(&["sshd", "-T"], Answer::Missing, "no program sshd")
+            .no_directory("/usr/local/sbin", Answer::Missing, "no such file")
+            .command(
+                &["dpkg-query", "-W", "-f", "${Package}\\t${Status}\\t${Version}\\n", "openssh-server"],
+                0,
+                "openssh-server\tunknown ok not-installed\t\n",
+            );
         assert!(run(&absent).0.get("login_path", "sshd").is_null());
     }
 
