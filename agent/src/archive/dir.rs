@@ -222,7 +222,7 @@ fn holder(file: &File) -> Option<u32> {
     locks.lines().find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
         match words[..] {
-            [_, "FLOCK", _, _, pid, ref id, ..] if *id == wanted => pid.parse().ok().filter(|p| *p != 0),
+            [_, "FLOCK", _, _, pid, id, ..] if id == wanted => pid.parse().ok().filter(|p| *p != 0),
             _ => None,
         }
     })

@@ -330,6 +330,9 @@ fn digests(reader: &dyn Reader, place: &str, size: u64, from: u64, to: u64) -> R
     Ok(found)
 }
 
+/// What is done with a leaf.
+type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), PipelineError> + 'a;
+
 /// Reads the leaves from `from` up to `to` of a tree of that size.
 fn each(
     reader: &dyn Reader,
@@ -337,7 +340,7 @@ fn each(
     size: u64,
     from: u64,
     to: u64,
-    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), PipelineError>,
+    each: &mut Each<'_>,
 ) -> Result<(), PipelineError> {
     let mut failure = None;
     log::entries(reader, from, size, &mut |index, leaf| {

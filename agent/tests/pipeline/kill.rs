@@ -98,7 +98,7 @@ async fn killed_at_each_step_from(first: usize) {
             break;
         }
         // Sometimes the second start dies too, at the same step of its own.
-        if step % 3 == 0 {
+        if step.is_multiple_of(3) {
             killed_at(dir.path(), step);
         }
         scenario(dir.path(), &Disk::new(), "restarted").await;

@@ -29,6 +29,7 @@ use signing::{
     statement::{Body, Cause, Counts, Missed, Outcome, Statement},
     store::{Dir, Reader},
     time::Utc,
+    verify,
 };
 
 pub const ORIGIN: &str = "localhost/test";
@@ -252,6 +253,11 @@ pub fn check(place: &Place, end: Utc) -> Vec<Digest> {
     assert!(findings.is_empty(), "{findings:?}");
     let due: Vec<_> = coverage.due(end).collect();
     assert!(due.is_empty(), "without a receipt: {due:?}");
+
+    let options = verify::Options::trusting(keys.set.root.fingerprint());
+    let verdict = verify::verify(&reader, &options, &|_| {}).unwrap();
+    assert!(verdict.intact, "{:#?}", verdict.findings);
+    assert_eq!(verdict.pending_sealed, 0);
 
     let mut names = Vec::new();
     reader.list("", &mut |name| names.push(name.to_owned())).unwrap();
