@@ -278,3 +278,157 @@ impl Evidence for Zipped<'_> {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use std::{
+        fs,
+        io::{Seek as _, Write as _},
+    };
+
+    use collectors::{
+        contract::Context,
+        recorder::{Recorder, WorkEvidence},
+    };
+    use serde_json::json;
+    use signing::{
+        bundle::{Agent, Attempt, CollectorFacts, RUN_FACTS_FORMAT, SourceFacts},
+        digest::Digest,
+        layout::Job,
+        statement::Outcome,
+        time::Utc,
+    };
+
+    use super::*;
+
+    /// A run of a host collector on a root directory of its own, as a directory to be bundled, with its facts and receipt.
+    async fn run(id: &str, work: &Path) -> (RunFacts, Receipt) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\nbob:x:1000:1000::/h:/bin/sh\n")
+            .unwrap();
+        fs::write(root.path().join("etc/group"), "root:x:0:\nsudo:x:27:bob\n").unwrap();
+        let config = HostConfig { root: root.path().to_owned(), ..HostConfig::default() };
+        let all = host::all(&Host::new(&config.root, None), &config);
+        let collector = all.into_iter().find(|collector| collector.spec().id == id).unwrap();
+        let at: Utc = "2026-11-22T04:00:00Z".parse().unwrap();
+        let mut recorder = Recorder::new(work).unwrap();
+        let mut context = Context { recorder: &mut recorder, now: Arc::new(move || at), inputs: Vec::new() };
+        collector.collect(&mut context).await.unwrap();
+        let spec = collector.spec();
+        let list = parse_checks(&spec.checks).unwrap();
+        let mut evaluator = Evaluator::new(&list, &Value::Null).unwrap();
+        let mut files = RecordFiles::new(work, &spec.kinds, |kind, row| evaluator.record(kind, row)).unwrap();
+        collector.derive(&WorkEvidence::new(work), &mut files).unwrap();
+        let derived = files.finish().unwrap();
+        let results = evaluator.finish(&judged(&derived.populations));
+        fs::write(work.join("results.json"), results.to_bytes()).unwrap();
+        let checks = json!({"format": "evidenced-checks/1", "checks": spec.checks, "parameters": null});
+        fs::write(work.join("checks.json"), checks.to_string()).unwrap();
+        let populations = derived.populations.iter().map(|(kind, population)| {
+            let sealed: bundle::Population = serde_json::from_value(serde_json::to_value(population).unwrap()).unwrap();
+            (kind.clone(), sealed)
+        });
+        let facts = RunFacts {
+            format: RUN_FACTS_FORMAT.into(),
+            job: Job::new(id, "this").unwrap(),
+            slot: None,
+            source: SourceFacts { name: "this".into(), kind: "host".into(), identity: Value::Null },
+            collector: CollectorFacts { id: id.into(), version: spec.version },
+            agent: Agent { version: env!("CARGO_PKG_VERSION").into() },
+            plan: Digest::of(b"plan"),
+            started_at: at,
+            ended_at: at,
+            attempts: vec![Attempt { started_at: at, ended_at: at, error: None }],
+            outcome: Outcome::Partial,
+            reason: String::new(),
+            late: false,
+            populations: populations.collect(),
+            gaps: derived.gaps,
+            records: derived.records.clone(),
+            window: None,
+            inputs: Vec::new(),
+        };
+        let totals = results.totals();
+        let receipt = Receipt {
+            job: facts.job.clone(),
+            slot: None,
+            started_at: at,
+            ended_at: at,
+            attempts: 1,
+            late: false,
+            outcome: Outcome::Partial,
+            reason: String::new(),
+            records: derived.records.values().sum(),
+            totals: serde_json::from_value(serde_json::to_value(totals).unwrap()).unwrap(),
+            results: Digest::of(&results.to_bytes()),
+            checks: None,
+            window: None,
+        };
+        (facts, receipt)
+    }
+
+    fn rederive(work: &Path, facts: &RunFacts, receipt: &Receipt) -> Derived {
+        let mut zip = SpooledTempFile::new(1 << 20);
+        fs::write(work.join(bundle::RUN_FACTS), serde_json::to_vec(facts).unwrap()).unwrap();
+        bundle::write(work, &mut zip).unwrap();
+        zip.flush().unwrap();
+        zip.rewind().unwrap();
+        let mut bundle = Bundle::open(zip, bundle::MAX_UNPACKED).unwrap();
+        Collectors::built_in().rederive(&mut bundle, facts, receipt).unwrap()
+    }
+
+    #[tokio::test]
+    async fn records_and_results_of_a_run_derive_again_to_the_same_bytes() {
+        let work = tempfile::tempdir().unwrap();
+        let (facts, receipt) = run("host/accounts", work.path()).await;
+        assert!(receipt.records > 0);
+        assert_eq!(rederive(work.path(), &facts, &receipt), Derived::Same);
+    }
+
+    #[tokio::test]
+    async fn a_record_a_result_and_a_number_that_do_not_follow_are_named() {
+        let work = tempfile::tempdir().unwrap();
+        let (facts, receipt) = run("host/accounts", work.path()).await;
+        let other = |derived| match derived {
+            Derived::Other(files) => files,
+            other => panic!("{other:?}"),
+        };
+        let (kind, _) = facts.records.iter().find(|(_, count)| **count > 0).unwrap();
+        let name = format!("records/{kind}.jsonl");
+        let path = work.path().join(&name);
+        let sealed = fs::read_to_string(&path).unwrap();
+        fs::write(&path, sealed.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let files = other(rederive(work.path(), &facts, &receipt));
+        assert!(files.iter().any(|(file, _)| *file == name), "{files:?}");
+        fs::write(&path, &sealed).unwrap();
+
+        let path = work.path().join("results.json");
+        let results = fs::read_to_string(&path).unwrap();
+        fs::write(&path, results.replacen("\"pass\":", "\"pass\":1", 1)).unwrap();
+        let files = other(rederive(work.path(), &facts, &receipt));
+        assert!(files.iter().any(|(file, _)| file == "results.json"), "{files:?}");
+        fs::write(&path, &results).unwrap();
+
+        let mut counted = receipt.clone();
+        counted.totals.fail += 1;
+        let files = other(rederive(work.path(), &facts, &counted));
+        assert_eq!(files, [("results.json".into(), "its totals are not the receipt's".into())]);
+
+        let mut facts = facts.clone();
+        facts.gaps.push("invented".into());
+        let files = other(rederive(work.path(), &facts, &receipt));
+        assert_eq!(files, [("run.json".into(), "its gaps do not follow".into())]);
+    }
+
+    #[tokio::test]
+    async fn another_version_of_a_collector_is_unknown_and_not_the_same() {
+        let work = tempfile::tempdir().unwrap();
+        let (mut facts, receipt) = run("host/accounts", work.path()).await;
+        facts.collector.version += 1;
+        assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Unknown(_)));
+        facts.collector.id = "host/nothing".into();
+        assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Unknown(_)));
+    }
+}

@@ -559,3 +559,59 @@ fn check_counts(check: &CheckResult) -> String {
         exempt: check.exempt,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn vectors() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors/archive")
+    }
+
+    fn args(entry: Option<&str>) -> Args {
+        Args { archive: vectors(), entry: entry.map(str::to_owned), limit: 50, json: false, origin: None }
+    }
+
+    #[test]
+    fn the_table_has_every_entry_newest_last() {
+        let shown = archive(&args(None)).unwrap();
+        let lines: Vec<&str> = shown.text.lines().collect();
+        assert!(lines[0].starts_with("ENTRY  SEALED"), "{}", shown.text);
+        assert_eq!(lines.len(), 6);
+        assert!(lines[5].contains("4 entries"));
+        assert_eq!(shown.json["entries"].as_array().unwrap().len(), 4);
+        let newest = archive(&Args { limit: 1, ..args(None) }).unwrap();
+        assert_eq!(newest.json["entries"][0]["index"], 3);
+    }
+
+    #[test]
+    fn an_entry_is_found_by_place_bundle_and_digest() {
+        let by_place = archive(&args(Some("2"))).unwrap();
+        let leaf = by_place.json["leaf"].as_str().unwrap().to_owned();
+        let bundle = by_place.json["statement"]["subject"][0]["name"].as_str().unwrap().to_owned();
+        for wanted in [&leaf[..8], bundle.as_str(), bundle.rsplit('/').next().unwrap()] {
+            let shown = archive(&args(Some(wanted))).unwrap();
+            assert_eq!(shown.json["leaf"], leaf.as_str(), "{wanted}");
+        }
+        assert!(by_place.text.contains("What was asked and answered"), "{}", by_place.text);
+        assert!(by_place.text.contains("read-file /etc/passwd"), "{}", by_place.text);
+        assert!(archive(&args(Some("9"))).is_err());
+        assert!(archive(&args(Some("nothing"))).is_err());
+    }
+
+    #[test]
+    fn every_object_of_an_archive_can_be_shown() {
+        let dir = Dir::new(vectors());
+        let mut names = Vec::new();
+        dir.list("", &mut |name| names.push(name.to_owned())).unwrap();
+        for name in names.iter().filter(|name| !name.starts_with("tile/")) {
+            let shown = file(&vectors().join(name)).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+            assert!(!shown.text.is_empty() && shown.json.is_object(), "{name}");
+        }
+        let plan = names.iter().find(|name| name.starts_with("document/plan")).unwrap();
+        assert!(file(&vectors().join(plan)).unwrap().text.contains("NEXT SLOTS"));
+        let keys = names.iter().find(|name| name.starts_with("document/keys")).unwrap();
+        assert!(file(&vectors().join(keys)).unwrap().text.contains("which signed this"));
+    }
+}

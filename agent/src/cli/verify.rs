@@ -245,3 +245,90 @@ impl Meter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use super::*;
+
+    fn vectors() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors/archive")
+    }
+
+    fn args(archive: &Path) -> Args {
+        let vectors = fs::read(vectors().join("../vectors.json")).unwrap();
+        let vectors: serde_json::Value = serde_json::from_slice(&vectors).unwrap();
+        Args {
+            archive: archive.to_owned(),
+            trust: vectors["keys"]["root"]["fingerprint"].as_str().unwrap().to_owned(),
+            as_of: None,
+            deep: false,
+            json: false,
+            origin: None,
+            keys: None,
+            threads: Some(1),
+        }
+    }
+
+    fn copy(to: &Path) {
+        let mut names = Vec::new();
+        signing::store::Reader::list(&Dir::new(vectors()), "", &mut |name| names.push(name.to_owned())).unwrap();
+        for name in names {
+            fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
+            fs::copy(vectors().join(&name), to.join(&name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_archives_verdict_reads_as_in_the_manual() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&root.path().join("example.org+evidence"));
+        fs::write(root.path().join("README"), "for the auditor").unwrap();
+        let (verdict, beside) = judge(&args(root.path())).unwrap();
+        let text = text(&verdict, &beside, "2026-11-22T06:40:00Z".parse().unwrap());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("origin     example.org/evidence, 4 entries; root and checkpoint agree, signed by")
+        );
+        assert!(text.contains("(limit TIME-UNTRUSTED)") && text.contains("(limit NO-OBJECT-LOCK)"), "{text}");
+        assert!(text.contains("(10 min ago by this computer's clock)"), "{text}");
+        assert!(text.contains("not part of this archive, and not looked at: README"), "{text}");
+        assert!(lines.last().unwrap().starts_with("ARCHIVE INTACT, with 3 limits."), "{text}");
+    }
+
+    #[test]
+    fn a_finding_names_the_object_its_code_and_its_meaning() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("example.org+evidence");
+        copy(&dir);
+        fs::write(dir.join("x\u{1b}[2J"), "").unwrap();
+        let (verdict, beside) = judge(&args(root.path())).unwrap();
+        let text = text(&verdict, &beside, verdict.as_of.unwrap());
+        assert!(text.contains("x\\u{1b}[2J\n    the layout has no such object (finding UNKNOWN-OBJECT)\n"), "{text}");
+        assert!(text.contains("\nUNKNOWN-OBJECT: "), "{text}");
+        assert!(text.ends_with("NOT INTACT: 1 finding\n"), "{text}");
+    }
+
+    #[test]
+    fn an_origin_is_found_by_its_directory_or_must_be_named() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(place(root.path(), None).unwrap_err().to_string().contains("no origin's directory"));
+        for name in ["a+b", "c"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let several = place(root.path(), None).unwrap_err().to_string();
+        assert!(several.contains("--origin") && several.contains("a/b, c"), "{several}");
+        let named = place(root.path(), Some("a/b")).unwrap();
+        assert_eq!((named.dir, named.named.as_deref()), (root.path().join("a+b"), Some("a+b")));
+        assert!(place(root.path(), Some("d")).is_err());
+        assert_eq!(place(&vectors(), None).unwrap().named, None);
+    }
+
+    #[test]
+    fn a_directory_of_another_name_is_a_finding() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&root.path().join("example.org+other"));
+        let (verdict, _) = judge(&args(root.path())).unwrap();
+        assert_eq!(verdict.findings[0].code.as_str(), "ORIGIN");
+    }
+}

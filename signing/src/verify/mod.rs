@@ -242,6 +242,7 @@ fn run(
         pending_sealed: strays.sealed,
         leftovers: strays.leftovers.total,
         deep: options.deep.is_some(),
+        object_lock: options.object_lock,
     });
     Ok(Verdict {
         format: FORMAT,

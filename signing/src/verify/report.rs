@@ -126,12 +126,16 @@ impl Verdict {
 
 /// The closing line.
 pub(crate) fn statement(findings: u64, limits: usize) -> String {
-    let plural = |n: u64, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
     match (findings, limits) {
         (0, 0) => "ARCHIVE INTACT. This says nothing about the controls.".to_owned(),
         (0, n) => format!("ARCHIVE INTACT, with {}. This says nothing about the controls.", plural(n as u64, "limit")),
         (n, _) => format!("NOT INTACT: {}", plural(n, "finding")),
     }
+}
+
+/// `1 finding`, `2 findings`.
+fn plural(n: u64, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
 /// `1.2 MB`.
@@ -157,6 +161,7 @@ pub(crate) struct Facts<'a> {
     pub pending_sealed: u64,
     pub leftovers: u64,
     pub deep: bool,
+    pub object_lock: bool,
 }
 
 pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
@@ -191,6 +196,10 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
     let tail =
         "no checkpoint of yours was given and no witness signed: newer entries could exist (limit TAIL-UNPINNED)";
     sections.push(Section { name: "tail", says: tail.to_owned() });
+    if !facts.object_lock {
+        let store = "nothing holds the objects in place against who may write to the store (limit NO-OBJECT-LOCK)";
+        sections.push(Section { name: "store", says: store.to_owned() });
+    }
     sections
 }
 
@@ -214,12 +223,12 @@ fn receipts(facts: &Facts<'_>) -> String {
     let n = facts.numbers;
     let all = n.receipts + n.missed + n.plans + n.keys + n.other_documents;
     let mut says = format!("{} of {} entries signed and in place", n.seals, facts.head.size);
-    if n.receipts + n.missed > 0 || all > 0 {
-        says +=
-            &format!(" ({} runs, {} missed, {} documents)", n.receipts, n.missed, n.plans + n.keys + n.other_documents);
+    if all > 0 {
+        let documents = plural(n.plans + n.keys + n.other_documents, "document");
+        says += &format!(" ({}, {} missed, {documents})", plural(n.receipts, "run"), n.missed);
     }
     let wrong = [Code::BundleDigest, Code::BundleMissing].iter().filter_map(|c| facts.findings.get(c)).sum::<u64>();
-    says += &format!("; {} bundles, {}", n.bundles, bytes(n.bundle_bytes));
+    says += &format!("; {}, {}", plural(n.bundles, "bundle"), bytes(n.bundle_bytes));
     says += &match wrong {
         0 if n.bundles > 0 => ", all digests agree".to_owned(),
         0 => String::new(),
@@ -233,7 +242,7 @@ fn receipts(facts: &Facts<'_>) -> String {
 
 fn contents(facts: &Facts<'_>) -> String {
     let n = facts.numbers;
-    format!("{} bundles opened; of {} the records follow again from what was received", n.opened, n.rederived)
+    format!("{} opened; of {} the records follow again from what was received", plural(n.opened, "bundle"), n.rederived)
 }
 
 fn coverage(facts: &Facts<'_>) -> String {
@@ -243,7 +252,7 @@ fn coverage(facts: &Facts<'_>) -> String {
     if report.first.is_none() && total.judged == 0 && total.open == 0 {
         says += "no schedule in force";
     } else {
-        says += &format!("{} slots judged", total.judged);
+        says += &format!("{} judged", plural(total.judged, "slot"));
         if let Some(first) = report.first {
             says += &format!(" since {}", rfc3339(first));
         }
@@ -270,7 +279,7 @@ fn coverage(facts: &Facts<'_>) -> String {
         }
     }
     if report.by_hand > 0 {
-        says += &format!("; {} runs asked for by hand", report.by_hand);
+        says += &format!("; {} asked for by hand", plural(report.by_hand, "run"));
     }
     match facts.newest {
         Some(newest) if facts.given && newest <= report.as_of => {

@@ -166,7 +166,7 @@ impl Search<'_, '_, '_> {
                 return;
             }
             self.strays.objects += 1;
-            if self.strays.objects % 64 == 0 {
+            if self.strays.objects.is_multiple_of(64) {
                 progress(Progress { stage: Stage::Listing, done: self.strays.objects, total: 0 });
             }
             failed = self.object(name).err();

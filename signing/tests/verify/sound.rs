@@ -53,6 +53,9 @@ pub fn job(name: &str) -> Job {
     Job::new(name, "this").unwrap()
 }
 
+/// What changes a run's files.
+pub type ChangeFiles = Box<dyn Fn(&Path)>;
+
 /// Writes an archive as an agent would.
 pub struct Writer {
     pub dir: PathBuf,
@@ -64,7 +67,7 @@ pub struct Writer {
     pub sealer: FileKey,
     pub key_id: Option<String>,
     /// Changes a run's files before they are bundled.
-    pub before_bundling: Option<Box<dyn Fn(&Path)>>,
+    pub before_bundling: Option<ChangeFiles>,
 }
 
 impl Writer {
