@@ -22,10 +22,11 @@ use signing::{
 };
 
 use super::{
-    Core, PipelineError, State,
+    Core, PipelineError,
     append::{Log, MAX_BATCH, Whose, cached_edge, open_seal},
-    blocking, is_due, job_of,
+    blocking,
     spool::{DOCUMENT, PAYLOAD, SEAL, Spool, Spooled},
+    state::{State, is_due, job_of},
 };
 use crate::archive::SharedReader;
 

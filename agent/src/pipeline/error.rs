@@ -1,0 +1,133 @@
+//! What the pipeline may fail with. Every message says what was asked and what to do next.
+
+use std::{io, path::PathBuf};
+
+use signing::{
+    bundle::BundleError,
+    keys::{KeyRefusal, SignError},
+    log::LogError,
+    statement::StatementError,
+};
+
+use crate::archive::ArchiveError;
+
+/// Why the pipeline could not do what it was asked for. What had been spooled before is where it was.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The agent's own disk. After a failed `spool_…` the work is still the caller's: call again once there is room; if the entry was
+    /// spooled all the same, that answers [`Spooled::Already`].
+    #[error("cannot {action} {}; check the room and the rights there", path.display())]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The archive's answer.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The log in the archive cannot be read or continued.
+    #[error("{place}: the log cannot be read; run `evidenced verify` to see what is damaged")]
+    Log {
+        /// The archive.
+        place: String,
+        /// What is wrong.
+        source: LogError,
+    },
+    /// The new checkpoint cannot be made.
+    #[error("cannot grow the log")]
+    Grow(#[from] LogError),
+    /// The work directory is no bundle.
+    #[error("the run's work directory cannot be a bundle")]
+    Bundle(#[from] BundleError),
+    /// The statement cannot be written.
+    #[error("cannot make the statement")]
+    Statement(#[from] StatementError),
+    /// The key service is away or refuses.
+    #[error("cannot sign; what is spooled waits and is signed once the key answers")]
+    Sign(#[from] SignError),
+    /// The key may not be used.
+    #[error("{entry} cannot be signed; it waits until `keys.json` allows it (evidence is not lost)")]
+    Key {
+        /// What was to be signed.
+        entry: String,
+        /// Why.
+        source: KeyRefusal,
+    },
+    /// The entry names a key that this agent does not have.
+    #[error(
+        "{entry} names the key {key_id}, which this agent does not hold: start it once with that key to log what waits"
+    )]
+    KeyGone {
+        /// The entry.
+        entry: String,
+        /// Its key.
+        key_id: String,
+    },
+    /// A damaged entry of the spool.
+    #[error("the spool's entry {entry} is damaged")]
+    Entry {
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An object of the archive is not what the log says.
+    #[error("{place}: {name}: {detail}; put it back from a copy, and run `evidenced verify`")]
+    Damaged {
+        /// The archive.
+        place: String,
+        /// The object.
+        name: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Somebody else appends to this log.
+    #[error(
+        "{place}: a second agent appends to this log: {detail}. This one appends no more, and keeps what it has in the spool. Stop one of \
+         them, then start the other again"
+    )]
+    SecondAgent {
+        /// The archive.
+        place: String,
+        /// What it did.
+        detail: String,
+    },
+    /// The archive is older than, or another than, what this agent has published.
+    #[error(
+        "{place}: {detail}. Going on would fork the log, which every auditor with a later checkpoint would see. Put back the newest copy of \
+         the archive; if there is none, start a new origin"
+    )]
+    Older {
+        /// The archive.
+        place: String,
+        /// How it is known.
+        detail: String,
+    },
+    /// The pipeline has stopped appending.
+    #[error("nothing more is appended until a restart: {0}")]
+    Stopped(String),
+    /// A request that does not fit the pipeline's state.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl PipelineError {
+    /// Whether it is the agent's disk that has no room.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// An error with its causes, for a log line.
+pub(super) fn chain(error: &PipelineError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
