@@ -1,2 +1,7 @@
 //! The program `evidenced`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    evidenced::cli::main()
+}

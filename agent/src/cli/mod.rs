@@ -1,8 +1,95 @@
 //! The command line: each command is a file here, with its arguments and what it prints. What a command does is done elsewhere.
 
+mod agent;
+pub mod collect;
 pub mod collectors;
 pub mod config;
+mod host_exec;
+pub mod keys;
+pub mod pause;
 mod plain;
+pub mod run;
 pub mod show;
+pub mod status;
+mod table;
 pub mod validate;
 pub mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Continuous compliance evidence, sealed so that nobody has to trust us.
+#[derive(Debug, Parser)]
+#[command(name = "evidenced", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Read once, now, and seal what was read; without a configuration: this host, into ./evidence
+    Collect(collect::Args),
+    /// Run jobs on their schedules until told to stop
+    Run(run::Args),
+    /// Put no schedule in force, and say why in the log
+    Pause(pause::PauseArgs),
+    /// Put the schedules in force again, after a pause
+    Resume(pause::ResumeArgs),
+    /// Show what waits, what runs, what comes next
+    Status(status::Args),
+    /// Check an archive, offline: what is proved of it, and what is not
+    Verify(verify::Args),
+    /// Print entries, bundles and documents for a person
+    Show(show::Args),
+    /// Check the configuration, and show what would run
+    Validate(validate::Args),
+    /// Print the configuration that holds
+    Config(config::Args),
+    /// List what can be collected, and what that needs
+    Collectors(collectors::Args),
+    /// Make keys, or show them
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Become a program of another root
+    #[command(hide = true)]
+    HostExec(host_exec::Args),
+}
+
+/// Runs the command that this process was given. A failure is printed with its causes, and the exit code is 2.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Collect(args) => collect::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Pause(args) => pause::pause(&args),
+        Command::Resume(args) => pause::resume(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Collectors(args) => collectors::run(&args),
+        Command::Keys(command) => keys::run(&command),
+        Command::HostExec(args) => host_exec::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {}", causes(&error));
+        ExitCode::from(2)
+    })
+}
+
+/// The error with its causes, each once.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            if !text.is_empty() {
+                text.push_str("\n  because: ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text
+}

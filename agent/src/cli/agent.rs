@@ -1,0 +1,189 @@
+//! What `collect`, `run`, `pause` and `status` share: from the configuration to an agent at work.
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::{
+    archive::{ArchiveError, DirArchive},
+    clock::{Clock, SystemClock},
+    config::{Config, Loaded, LogFormat},
+    daemon::{self, Daemon},
+    durable::Disk,
+    instance::{Instance, InstanceError},
+    jobs::Jobs,
+    keystore::Keys,
+    pipeline::{Options, Pipeline, PipelineError},
+    run::Place,
+};
+
+/// An archive that is away is asked again after this.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Reads the configuration.
+pub fn load(path: Option<&Path>) -> anyhow::Result<Loaded> {
+    Ok(Config::load(path, std::env::vars_os())?)
+}
+
+/// Whether anything at all was configured.
+pub fn is_configured(loaded: &Loaded) -> bool {
+    loaded.file.is_some() || !loaded.places.is_empty()
+}
+
+/// Opens the sources and makes the jobs, after all checks of the configuration.
+pub fn jobs(loaded: &Loaded) -> anyhow::Result<Jobs> {
+    let config = &loaded.config;
+    let sources = config.open_sources();
+    for note in loaded.validate(&sources)? {
+        tracing::warn!("{note}");
+    }
+    Jobs::new(sources, &config.parameters(), |job, spec| {
+        config.wish(job.collector(), job.source(), &spec.schedule, spec.deadline)
+    })
+}
+
+/// Sends log lines to standard error: at the configured level, else at `least`.
+pub fn log(loaded: &Loaded, least: &str) {
+    let written = loaded.places.contains_key("log.level");
+    let level = if written { loaded.config.log.level.as_str() } else { least };
+    let filter = EnvFilter::new(level);
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second call in one process changes nothing.
+    let _ = match loaded.config.log.format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}
+
+/// The runtime that everything but collectors runs on.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("evidenced")
+        .build()
+        .context("no thread could be started")
+}
+
+/// One message for each SIGTERM or SIGINT.
+pub fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (send, receive) = mpsc::channel(4);
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if send.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receive)
+}
+
+/// Takes `state_dir`, making it where it is missing.
+pub fn take(config: &Config, disk: &Disk) -> anyhow::Result<Instance> {
+    let dir = &config.state_dir;
+    disk.make_private_dirs(dir).with_context(|| format!("cannot make state_dir {}", dir.display()))?;
+    match Instance::take(dir) {
+        Err(error @ InstanceError::Locked { .. }) => Err(anyhow!(
+            "{error}, which does not answer on its control socket. If it is starting or stopping, try again in a moment; else stop it, or \
+             set another state_dir"
+        )),
+        other => Ok(other?),
+    }
+}
+
+/// The origin that configuration and keys agree on.
+pub fn check_origin(config: &Config, keys: &Keys) -> anyhow::Result<String> {
+    match &config.origin {
+        Some(origin) if *origin != keys.set.origin => Err(anyhow!(
+            "`origin` is {origin:?}, but {} is for {:?}: an origin has keys of its own, and keys are never used for another one",
+            config.signing.keys.display(),
+            keys.set.origin
+        )),
+        _ => Ok(keys.set.origin.clone()),
+    }
+}
+
+/// Opens archive and pipeline, waiting for an archive that is away, if `patient`.
+pub async fn pipeline(
+    config: &Config,
+    keys: Keys,
+    instance: &Instance,
+    disk: &Disk,
+    patient: bool,
+) -> anyhow::Result<Arc<Pipeline>> {
+    let origin = check_origin(config, &keys)?;
+    loop {
+        let error = match open(config, &origin, &keys, instance, disk).await {
+            Ok(pipeline) => return Ok(Arc::new(pipeline)),
+            Err(error) => error,
+        };
+        if !patient || !matches!(error, PipelineError::Archive(ArchiveError::Io { .. })) {
+            return Err(error.into());
+        }
+        tracing::error!(
+            "the archive is away, and without it it is not known what is due: trying again in {} s: {}",
+            AGAIN.as_secs(),
+            daemon::chain(&error)
+        );
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn open(
+    config: &Config,
+    origin: &str,
+    keys: &Keys,
+    instance: &Instance,
+    disk: &Disk,
+) -> Result<Pipeline, PipelineError> {
+    let archive = DirArchive::open(&config.archive.directory, origin, disk)?;
+    let options = Options {
+        state_dir: config.state_dir.clone(),
+        archive: Arc::new(archive),
+        origin: origin.to_owned(),
+        keys: keys.clone(),
+        clock: Arc::new(SystemClock),
+        disk: disk.clone(),
+        instance: instance.id().to_owned(),
+    };
+    Pipeline::open(options).await
+}
+
+/// The agent at work, with what the configuration says.
+pub fn daemon(
+    config: &Config,
+    jobs: Jobs,
+    pipeline: Arc<Pipeline>,
+    disk: Disk,
+    accept_clock: bool,
+) -> anyhow::Result<Daemon> {
+    let settings = daemon::Settings {
+        state_dir: config.state_dir.clone(),
+        parallel: usize::from(config.parallel_jobs),
+        append_every: config.append_every.get(),
+        stop_within: config.stop_within.get(),
+        settle: config.schedule.settle.get(),
+        accept_clock,
+        place: Place::Own,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Daemon::new(settings, jobs, pipeline, clock, disk)
+        .with_context(|| format!("state_dir {} cannot be used", config.state_dir.display()))
+}
+
+/// Ends the runtime without waiting for what hangs in it.
+pub fn end(runtime: Runtime, code: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}

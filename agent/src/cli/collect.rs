@@ -1,0 +1,307 @@
+//! `evidenced collect`: reads once and seals what was read. Without a configuration it reads this host, and makes its keys on first use.
+//! Beside a running daemon it asks that one.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use serde::Serialize;
+use signing::{layout::Job, plan::NotRun, statement::Outcome};
+use tokio::sync::mpsc;
+
+use super::{agent, table};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::Loaded,
+    control::{self, Answer, Ask, Asked, Line},
+    daemon::Exit,
+    durable::Disk,
+    jobs::Jobs,
+    keystore::{self, Keys, KeystoreError},
+};
+
+/// `evidenced collect`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Only these jobs (host/accounts@this) or collectors (host/accounts)
+    #[arg(value_name = "JOB")]
+    pub only: Vec<String>,
+    /// The configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml, else this host into ./evidence
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Exit with 1 when a check failed, when one is unknown, or when a run was not collected whole
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `--fail-on` may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// A check failed
+    Fail,
+    /// A check could not be answered
+    Unknown,
+    /// A run was partial or failed
+    Partial,
+}
+
+/// What was done, for a person or as JSON.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    origin: Option<String>,
+    root: Option<String>,
+    archive: PathBuf,
+    jobs: Vec<Line>,
+    not_run: Vec<NotRun>,
+    logged: u64,
+    /// Why what was read is not all in the log.
+    waiting: Option<String>,
+    /// The pid's state_dir answered.
+    through_daemon: bool,
+    #[serde(skip)]
+    first: bool,
+    #[serde(skip)]
+    planned: bool,
+}
+
+/// Exits 0 when evidence was sealed, whatever the checks say; 1 where `--fail-on` says so; 2 when nothing could be collected or logged.
+///
+/// # Errors
+/// What kept it from collecting at all, with what to do.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = agent::load(args.config.as_deref())?;
+    agent::log(&loaded, "warn");
+    if !args.json && !agent::is_configured(&loaded) {
+        println!("No configuration: reading this host into {}", loaded.config.archive.directory.display());
+    }
+    let jobs = agent::jobs(&loaded)?;
+    jobs.named(&args.only)?;
+    let runtime = agent::runtime()?;
+    let code = runtime.block_on(async {
+        let report = collect(args, &loaded, jobs).await?;
+        let mut out = io::stdout().lock();
+        if args.json {
+            serde_json::to_writer_pretty(&mut out, &report)?;
+            writeln!(out)?;
+        } else {
+            report.print(&mut out)?;
+        }
+        Ok(ExitCode::from(report.code(&args.fail_on)))
+    });
+    agent::end(runtime, code)
+}
+
+async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Report> {
+    let config = &loaded.config;
+    let ask = Ask::Collect { only: args.only.clone() };
+    let mut report =
+        Report { archive: config.archive.directory.clone(), not_run: jobs.not_run().to_vec(), ..Report::default() };
+    let expected: Vec<Job> = jobs.named(&args.only)?.into_iter().collect();
+    let mut progress = Progress::new(&expected);
+    if let Some(mut answers) =
+        control::ask(&config.state_dir, &ask).await.context("the running daemon cannot be asked")?
+    {
+        report.through_daemon = true;
+        let answered = async {
+            let mut done = false;
+            while let Some(answer) = answers.next().await? {
+                done |= report.take(answer, &mut progress)?;
+            }
+            anyhow::ensure!(
+                done,
+                "the daemon ended before it had answered; what it read is in its spool or in its log"
+            );
+            anyhow::Ok(())
+        };
+        answered.await?;
+        if let Ok(keys) = keystore::open(&config.key_paths()) {
+            report.name(&keys);
+        }
+        return Ok(report);
+    }
+    let disk = Disk::new();
+    let instance = agent::take(config, &disk)?;
+    let keys = keys(loaded, &disk, args.json)?;
+    report.name(&keys);
+    let pipeline = agent::pipeline(config, keys, &instance, &disk, false).await?;
+    report.first = pipeline.checkpoint().is_none();
+    let before = pipeline.plan().map(|(digest, _)| digest);
+    let daemon = agent::daemon(config, jobs, pipeline.clone(), disk, false)?;
+    let (send, mut answers) = mpsc::unbounded_channel();
+    let working = tokio::spawn(daemon.once(Asked { ask, answers: send }, agent::signals()?));
+    while let Some(answer) = answers.recv().await {
+        report.take(answer, &mut progress)?;
+    }
+    progress.clear();
+    match working.await.context("the agent failed")? {
+        Exit::Done { .. } => {}
+        Exit::Quit => bail!("ended by a second signal; what is in the spool is logged by the next start"),
+    }
+    report.planned = pipeline.plan().map(|(digest, _)| digest) != before;
+    Ok(report)
+}
+
+/// The keys to sign with. They are made only where nothing was configured.
+fn keys(loaded: &Loaded, disk: &Disk, quiet: bool) -> anyhow::Result<Keys> {
+    let config = &loaded.config;
+    let paths = config.key_paths();
+    if agent::is_configured(loaded) {
+        return open_keys(&paths);
+    }
+    let dir = paths.keys.parent().unwrap_or(Path::new("."));
+    let origin = match keystore::origin(dir)? {
+        Some(origin) => origin,
+        None => new_origin(),
+    };
+    let made = keystore::make(disk, dir, &origin, SystemClock.now())?;
+    if made.new && !quiet {
+        println!(
+            "Keys made in {}. Root key {}: keep its file elsewhere in production; its fingerprint is what an auditor trusts.",
+            dir.display(),
+            made.keys.set.root.fingerprint()
+        );
+    }
+    Ok(made.keys)
+}
+
+/// Opens the configured keys; where there are none, says how to make them.
+pub fn open_keys(paths: &keystore::Paths) -> anyhow::Result<Keys> {
+    keystore::open(paths).map_err(|error| match &error {
+        KeystoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => anyhow!(error).context(
+            "there are no keys to sign with: make them with `evidenced keys init` (or, to try it without a configuration, `evidenced collect`)",
+        ),
+        _ => error.into(),
+    })
+}
+
+/// A name for the log of a machine that has none.
+pub fn new_origin() -> String {
+    let mut random = [0; 8];
+    rand_core::RngCore::fill_bytes(&mut rand_core::OsRng, &mut random);
+    format!("localhost/{}", hex::encode(random))
+}
+
+impl Report {
+    fn name(&mut self, keys: &Keys) {
+        self.origin = Some(keys.set.origin.clone());
+        self.root = Some(keys.set.root.fingerprint());
+    }
+
+    /// Takes an answer; whether it was the last.
+    fn take(&mut self, answer: Answer, progress: &mut Progress) -> anyhow::Result<bool> {
+        match answer {
+            Answer::Ran(line) => {
+                progress.ran(&line.job);
+                self.jobs.push(line);
+                Ok(false)
+            }
+            Answer::Done { logged, waiting } => {
+                progress.clear();
+                (self.logged, self.waiting) = (logged, waiting);
+                Ok(true)
+            }
+            Answer::Refused(why) => {
+                progress.clear();
+                Err(anyhow!("refused: {why}"))
+            }
+            Answer::Status(_) => Ok(false),
+        }
+    }
+
+    fn code(&self, fail_on: &[FailOn]) -> u8 {
+        let any = |what: fn(&Line) -> bool| self.jobs.iter().any(what);
+        let fails = |what: &FailOn| match what {
+            FailOn::Fail => any(|line| line.totals.fail > 0),
+            FailOn::Unknown => any(|line| line.totals.unknown > 0),
+            FailOn::Partial => any(|line| line.outcome != Some(Outcome::Collected)),
+        };
+        if !any(|line| line.outcome.is_some()) || self.waiting.is_some() {
+            2
+        } else {
+            u8::from(fail_on.iter().any(fails))
+        }
+    }
+
+    fn print(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        if self.jobs.is_empty() {
+            writeln!(out, "\nNothing was collected: no job can run here.")?;
+        } else {
+            writeln!(out, "\n{}", table::render(&self.jobs, table::width()).trim_end())?;
+        }
+        let mut reasons: Vec<&str> = self.not_run.iter().map(|off| off.reason.as_str()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        for reason in reasons {
+            let jobs = self.not_run.iter().filter(|off| off.reason == reason).map(|off| off.job.as_str());
+            writeln!(out, "\nNot run: {}\n  {reason}", jobs.collect::<Vec<_>>().join(", "))?;
+        }
+        writeln!(out)?;
+        if let Some(why) = &self.waiting {
+            writeln!(
+                out,
+                "Not everything is in the log yet; it waits in the spool, and the next start goes on with it:\n  {why}"
+            )?;
+        }
+        let (Some(root), true) = (&self.root, self.logged > 0) else { return Ok(()) };
+        let entries = if self.logged == 1 { "1 entry".to_owned() } else { format!("{} entries", self.logged) };
+        writeln!(
+            out,
+            "{entries} logged{}. Verify them, on any machine:\n  evidenced verify {} --trust {root}",
+            self.parts(),
+            self.archive.display()
+        )
+    }
+
+    /// `(keys, plan, 5 receipts)`, where that is all.
+    fn parts(&self) -> String {
+        let receipts = self.jobs.iter().filter(|line| line.outcome.is_some()).count() as u64;
+        let mut parts = Vec::new();
+        parts.extend(self.first.then(|| "keys".to_owned()));
+        parts.extend(self.planned.then(|| "plan".to_owned()));
+        parts.extend(match receipts {
+            0 => None,
+            1 => Some("1 receipt".to_owned()),
+            more => Some(format!("{more} receipts")),
+        });
+        let all = u64::from(self.first) + u64::from(self.planned) + receipts;
+        if self.through_daemon || all != self.logged { String::new() } else { format!(" ({})", parts.join(", ")) }
+    }
+}
+
+/// Says on a terminal what is still waited for.
+struct Progress {
+    waiting: Vec<Job>,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(jobs: &[Job]) -> Self {
+        let progress = Self { waiting: jobs.to_vec(), shown: io::stderr().is_terminal() && !jobs.is_empty() };
+        progress.show();
+        progress
+    }
+
+    fn ran(&mut self, job: &Job) {
+        self.waiting.retain(|other| other != job);
+        self.show();
+    }
+
+    fn show(&self) {
+        if self.shown {
+            let next = self.waiting.first().map_or("the log", Job::as_str);
+            eprint!("\r\x1b[K{} to go: {next} …", self.waiting.len());
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `evidenced run`: the daemon. It never makes keys, and ends only when it is told to, or when it cannot begin.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use tokio::sync::mpsc;
+
+use super::{agent, collect};
+use crate::{control::Server, daemon::Exit, durable::Disk};
+
+/// `evidenced run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml, else this host into ./evidence
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Believe the clock at this start, although it is more than a day ahead of what the archive holds
+    #[arg(long)]
+    pub accept_clock: bool,
+}
+
+/// Exits 0 after a stop, 1 after a second signal.
+///
+/// # Errors
+/// What kept it from beginning: the configuration, missing keys, another agent.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = agent::load(args.config.as_deref())?;
+    agent::log(&loaded, "info");
+    let config = &loaded.config;
+    let keys = collect::open_keys(&config.key_paths())?;
+    let jobs = agent::jobs(&loaded)?;
+    for off in jobs.not_run() {
+        tracing::warn!(job = %off.job, "does not run: {}", off.reason);
+    }
+    let runtime = agent::runtime()?;
+    let code = runtime.block_on(async {
+        let mut signals = agent::signals()?;
+        let disk = Disk::new();
+        let instance = agent::take(config, &disk)?;
+        let pipeline = tokio::select! {
+            pipeline = agent::pipeline(config, keys, &instance, &disk, true) => pipeline?,
+            _ = signals.recv() => return Ok(ExitCode::SUCCESS),
+        };
+        let (send, asked) = mpsc::channel(16);
+        let server = match Server::listen(&config.state_dir, send) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                tracing::warn!(%error, "no control socket in state_dir: `collect`, `pause` and `status` cannot reach this daemon");
+                None
+            }
+        };
+        tracing::info!(
+            origin = pipeline.options().origin,
+            archive = pipeline.options().archive.place(),
+            state_dir = %config.state_dir.display(),
+            "evidenced {} runs",
+            crate::run::AGENT
+        );
+        let daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
+        let exit = daemon.run(asked, signals).await;
+        drop(server);
+        match exit {
+            Exit::Done { late } if late.is_empty() => tracing::info!("stopped"),
+            Exit::Done { .. } => tracing::warn!("stopped, and left runs behind"),
+            Exit::Quit => {
+                tracing::warn!("quit at once; what is in the spool is logged at the next start");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    agent::end(runtime, code)
+}

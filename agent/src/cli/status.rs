@@ -1,0 +1,170 @@
+//! `evidenced status`: how the agent is, from the daemon where one answers, else from what lies in `state_dir` and archive. It changes
+//! nothing, and needs no key.
+
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use signing::{
+    layout::{CHECKPOINT, origin_directory},
+    log::{Checkpoint, MAX_CHECKPOINT, entries},
+    statement::{Body, Known, Statement},
+    store::{Dir, Reader},
+    time::{Utc, rfc3339},
+};
+
+use super::{agent, table};
+use crate::{
+    config::Loaded,
+    control::{self, Answer, Ask, Ended, Line, Status},
+    keystore,
+};
+
+/// Receipts that are shown.
+const SHOWN: u64 = 10;
+
+/// `evidenced status`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exits 0 when it could be told, whatever it is.
+///
+/// # Errors
+/// What cannot be read.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = agent::load(args.config.as_deref())?;
+    agent::log(&loaded, "warn");
+    let runtime = agent::runtime()?;
+    let code = runtime.block_on(async {
+        let asked =
+            control::ask(&loaded.config.state_dir, &Ask::Status).await.context("the running daemon cannot be asked")?;
+        let status = match asked {
+            Some(mut answers) => match answers.next().await? {
+                Some(Answer::Status(status)) => *status,
+                Some(Answer::Refused(why)) => bail!("the daemon refuses: {why}"),
+                _ => bail!("the daemon does not answer; it may be stopping: try again"),
+            },
+            None => at_rest(&loaded)?,
+        };
+        let mut out = io::stdout().lock();
+        if args.json {
+            serde_json::to_writer_pretty(&mut out, &status)?;
+            writeln!(out)?;
+        } else {
+            print(&status, &mut out)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    agent::end(runtime, code)
+}
+
+/// What can be seen without a daemon.
+fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
+    let config = &loaded.config;
+    let keys = config.key_paths().keys;
+    let origin = match &config.origin {
+        Some(origin) => Some(origin.clone()),
+        None => keys.parent().and_then(|dir| keystore::origin(dir).ok().flatten()),
+    };
+    let origin = match origin {
+        Some(origin) => origin,
+        None => {
+            let bytes = std::fs::read(&keys)
+                .with_context(|| format!("nothing was collected here yet: there is no {}", keys.display()))?;
+            signing::keys::KeySet::open_untrusted(&bytes)?.origin
+        }
+    };
+    let mut status =
+        Status { origin: origin.clone(), spooled: spooled(&config.state_dir.join("spool"))?, ..Status::default() };
+    let archive = Dir::new(config.archive.directory.join(origin_directory(&origin)));
+    let Some(bytes) = archive.read(CHECKPOINT, MAX_CHECKPOINT)? else { return Ok(status) };
+    let checkpoint = Checkpoint::parse_unverified(&bytes)?;
+    status.checkpoint = Some(Known { size: checkpoint.size, root: checkpoint.root });
+    entries(&archive, checkpoint.size.saturating_sub(SHOWN), checkpoint.size, &mut |_, leaf| {
+        // A leaf that this version cannot read is for `verify` to name.
+        if let Ok(statement) = Statement::from_bytes(leaf) {
+            status.last_sealed = status.last_sealed.max(Some(statement.entry.sealed_at));
+            match statement.body {
+                Body::Receipt(receipt) => {
+                    let line = Line {
+                        job: receipt.job,
+                        outcome: Some(receipt.outcome),
+                        records: receipt.records,
+                        totals: receipt.totals,
+                        note: receipt.reason,
+                    };
+                    status.last.push(Ended { at: receipt.ended_at, slot: receipt.slot, line });
+                }
+                Body::Document(document) if document.kind == "plan" => {
+                    status.paused = document.reason.strip_prefix(crate::daemon::PAUSED).map(str::to_owned);
+                }
+                Body::Document(_) | Body::Missed(_) => {}
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(status)
+}
+
+fn spooled(dir: &std::path::Path) -> io::Result<u64> {
+    match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(e),
+        Ok(found) => {
+            let mut count = 0;
+            for entry in found {
+                let name = entry?.file_name();
+                count += u64::from(name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
+            }
+            Ok(count)
+        }
+    }
+}
+
+fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    let instant = |at: &Utc| rfc3339(*at);
+    writeln!(out, "origin     {}", status.origin)?;
+    match status.pid {
+        Some(pid) => writeln!(out, "daemon     answers (process {pid})")?,
+        None => writeln!(out, "daemon     none answers: no slot is run until `evidenced run`")?,
+    }
+    if let Some(why) = &status.held {
+        writeln!(out, "HELD       {why}")?;
+    }
+    if let Some(why) = &status.paused {
+        writeln!(out, "paused     {why}")?;
+    }
+    match &status.checkpoint {
+        Some(known) => writeln!(out, "log        {} entries, root {}", known.size, known.root)?,
+        None => writeln!(out, "log        empty")?,
+    }
+    if let Some(at) = &status.last_sealed {
+        writeln!(out, "sealed     last at {}", instant(at))?;
+    }
+    writeln!(out, "spool      {} waiting", status.spooled)?;
+    if let Some(why) = &status.trouble {
+        writeln!(out, "           the last try failed: {why}")?;
+    }
+    for running in &status.running {
+        writeln!(out, "running    {}  {}", running.job, running.slot.as_ref().map_or("by hand".into(), instant))?;
+    }
+    for next in &status.next {
+        writeln!(out, "next       {}  {}", instant(&next.slot), next.job)?;
+    }
+    for ended in &status.last {
+        let slot = ended.slot.as_ref().map_or("by hand".into(), instant);
+        writeln!(out, "last       {}  {}  {}", slot, ended.line.job, table::outcome(ended.line.outcome))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,571 @@
+//! The agent at work: it starts runs when their slots come or somebody asks, writes what was missed, keeps the plan in force, and has
+//! everything sealed and logged. `run` keeps it going until a signal; `collect` until one ask is done.
+//!
+//! It is one loop over events, and it ends only when told to: no collector, source or store can end it. It never makes keys, and never
+//! decides whether a slot is due: that is [`crate::scheduler`].
+
+mod hand;
+mod marker;
+mod one;
+mod plans;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::TimeDelta;
+use signing::{
+    digest::Digest,
+    layout::Job,
+    statement::{Cause, Missed},
+    time::{Utc, rfc3339},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{Id, JoinError, JoinHandle, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    control::{Asked, Ended, Next, Running, Status},
+    durable::Disk,
+    jobs::Jobs,
+    pipeline::{Drained, Pipeline, PipelineError},
+    run::{Env, Place},
+    scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
+};
+use hand::Hand;
+use marker::Markers;
+use one::{Ending, Outcome};
+pub use plans::{PAUSED, pause};
+
+/// How often a held clock is looked at, and complained of.
+const HELD: Duration = Duration::from_secs(60);
+
+/// The clock is looked at no less often.
+const LOOK: TimeDelta = TimeDelta::hours(1);
+
+/// What the agent's own disk refused is tried again after this.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long cancelled runs may take to be sealed.
+const LAST: Duration = Duration::from_secs(10);
+
+/// Receipts that a status shows.
+const SHOWN: usize = 10;
+
+/// What the daemon is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Markers, work directories and the control socket.
+    pub state_dir: PathBuf,
+    /// Runs at the same time.
+    pub parallel: usize,
+    /// What is spooled enters the log after this at the latest.
+    pub append_every: Duration,
+    /// How long a stop waits for runs to end by themselves.
+    pub stop_within: Duration,
+    /// How long a run may take from its end into the log; the plan says so.
+    pub settle: Duration,
+    /// Whether the clock is to be believed at this start although it is more than a day ahead of the archive.
+    pub accept_clock: bool,
+    /// Where collectors run.
+    pub place: Place,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// All was done, or it was told to stop; these jobs did not stop in time, and their slots are tried again or missed.
+    Done {
+        /// Jobs whose runs were given up.
+        late: Vec<Job>,
+    },
+    /// A second signal: at once, with whatever goes on.
+    Quit,
+}
+
+/// Whether it keeps schedules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Until told to stop.
+    Daemon,
+    /// Until all asks are done.
+    Once,
+}
+
+/// The agent at work.
+pub struct Daemon {
+    settings: Settings,
+    jobs: Arc<Jobs>,
+    pipeline: Arc<Pipeline>,
+    clock: Arc<dyn Clock>,
+    markers: Markers,
+    env: Env,
+    mode: Mode,
+
+    watch: ClockWatch,
+    started: Instant,
+    held: watch::Sender<Option<String>>,
+    /// Made when the clock may be believed and the plan is in force.
+    scheduler: Option<Scheduler>,
+    paused: Option<String>,
+    restate_at: Option<Utc>,
+    /// Decided, and not in the spool yet: the disk refused.
+    unspooled: VecDeque<(Digest, Missed)>,
+
+    runs: JoinSet<Ending>,
+    running: BTreeMap<Id, Start>,
+    blocked: (mpsc::UnboundedSender<Job>, mpsc::UnboundedReceiver<Job>),
+    give_up: CancellationToken,
+    stopping: Option<Stopping>,
+
+    hands: Vec<Hand>,
+    draining: Option<JoinHandle<Result<Drained, PipelineError>>>,
+    drain_at: Option<Instant>,
+    drains: u64,
+    again_at: Option<Instant>,
+    last: VecDeque<Ended>,
+}
+
+struct Stopping {
+    deadline: Instant,
+    gave_up: bool,
+}
+
+impl Daemon {
+    /// For one `state_dir`, which the caller has locked, with everything in its spool recovered. It makes what it needs in there.
+    ///
+    /// # Errors
+    /// A `state_dir` that cannot be written.
+    pub fn new(
+        settings: Settings,
+        jobs: Jobs,
+        pipeline: Arc<Pipeline>,
+        clock: Arc<dyn Clock>,
+        disk: Disk,
+    ) -> io::Result<Self> {
+        let work = settings.state_dir.join("work");
+        disk.make_private_dirs(&work)?;
+        // What a dead agent was working on; what mattered of it is in the spool.
+        clear(&work)?;
+        let markers = Markers::new(&settings.state_dir, disk)?;
+        let env = Env { work, clock: clock.clone(), place: settings.place };
+        let watch = ClockWatch::new(pipeline.last_sealed(), clock.now(), Duration::ZERO);
+        Ok(Self {
+            settings,
+            jobs: Arc::new(jobs),
+            pipeline,
+            clock,
+            markers,
+            env,
+            mode: Mode::Daemon,
+            watch,
+            started: Instant::now(),
+            held: watch::Sender::new(None),
+            scheduler: None,
+            paused: None,
+            restate_at: None,
+            unspooled: VecDeque::new(),
+            runs: JoinSet::new(),
+            running: BTreeMap::new(),
+            blocked: mpsc::unbounded_channel(),
+            give_up: CancellationToken::new(),
+            stopping: None,
+            hands: Vec::new(),
+            draining: None,
+            drain_at: None,
+            drains: 0,
+            again_at: None,
+            last: VecDeque::new(),
+        })
+    }
+
+    /// Keeps the schedules until the first signal, then stops within its deadline; a second signal ends it at once. `asked` brings
+    /// what the control socket is asked.
+    pub async fn run(mut self, asked: mpsc::Receiver<Asked>, signals: mpsc::Receiver<()>) -> Exit {
+        self.drain_at = Some(Instant::now());
+        self.work(asked, signals).await
+    }
+
+    /// Does what is asked here, by hand and without a schedule, and ends.
+    pub async fn once(mut self, asked: Asked, signals: mpsc::Receiver<()>) -> Exit {
+        self.mode = Mode::Once;
+        let (keep, none) = mpsc::channel(1);
+        self.scheduler = Some(Scheduler::new(
+            self.settings.parallel,
+            self.clock.now(),
+            self.jobs.iter().map(|setup| setup.job.clone()),
+        ));
+        self.ask(asked).await;
+        let exit = self.work(none, signals).await;
+        drop(keep);
+        exit
+    }
+
+    async fn work(&mut self, mut asked: mpsc::Receiver<Asked>, mut signals: mpsc::Receiver<()>) -> Exit {
+        loop {
+            let wake = self.step().await;
+            if self.is_done() {
+                return self.finish(&mut signals).await;
+            }
+            let clock = self.clock.clone();
+            let drain_at = self.drain_at.filter(|_| self.draining.is_none());
+            let look = Instant::now() + if self.is_held() { HELD } else { AN_HOUR };
+            tokio::select! {
+                biased;
+                signal = signals.recv() => match signal {
+                    Some(()) if self.stopping.is_some() => return Exit::Quit,
+                    Some(()) => self.stop(),
+                    // Nobody can signal any more: as at a terminal that is gone.
+                    None => return Exit::Quit,
+                },
+                Some(ended) = self.runs.join_next_with_id(), if !self.runs.is_empty() => self.ended(ended),
+                Some(job) = self.blocked.1.recv() => {
+                    if let Some(scheduler) = &mut self.scheduler {
+                        scheduler.blocked(&job);
+                    }
+                }
+                drained = finished(&mut self.draining) => self.drained(drained),
+                Some(asked) = asked.recv(), if self.stopping.is_none() => self.ask(asked).await,
+                () = at(drain_at) => {}
+                () = at(self.again_at) => self.again_at = None,
+                () = at(self.stopping.as_ref().map(|stopping| stopping.deadline)) => self.give_up(),
+                () = tokio::time::sleep_until(look) => {}
+                () = clock.sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Does all that is to be done now; until when there is nothing more, if nothing happens.
+    async fn step(&mut self) -> Utc {
+        let now = self.clock.now();
+        if self.draining.is_none() && self.drain_at.is_some_and(|at| at <= Instant::now()) {
+            self.drain();
+        }
+        if self.stopping.is_some() || (self.mode == Mode::Daemon && !self.look(now)) {
+            return now + LOOK;
+        }
+        if self.again_at.is_some() {
+            return now + LOOK;
+        }
+        if self.mode == Mode::Daemon && !self.keep_plan(now).await {
+            self.again_at = Some(Instant::now() + AGAIN);
+            return now + LOOK;
+        }
+        self.hands_go_on();
+        if !self.decide(now).await {
+            self.again_at = Some(Instant::now() + AGAIN);
+        }
+        let wake = self.scheduler.as_ref().and_then(|scheduler| scheduler.wake(now));
+        [wake, self.restate_at].into_iter().flatten().fold(now + LOOK, Utc::min)
+    }
+
+    /// Looks at the clock; whether it may be believed.
+    fn look(&mut self, now: Utc) -> bool {
+        let first = self.scheduler.is_none();
+        let agrees = self.clock.synchronised() == Some(true) || (first && self.settings.accept_clock);
+        match self.watch.look(now, self.started.elapsed(), agrees) {
+            Look::Held { expected } => {
+                let why = format!(
+                    "the clock shows {}, more than a day after {}, which is the least that it should show, and no second clock \
+                     agrees: nothing is planned, run or recorded as missed until it is synchronised or set right. If it is right, \
+                     start with --accept-clock",
+                    rfc3339(now),
+                    rfc3339(expected)
+                );
+                tracing::error!("HELD: {why}");
+                self.held.send_replace(Some(why));
+                return false;
+            }
+            Look::Jumped { from, to } => {
+                tracing::warn!(from = %rfc3339(from), to = %rfc3339(to), "the clock went forward at once");
+                if let Some(scheduler) = &mut self.scheduler {
+                    scheduler.jumped(from, to);
+                }
+            }
+            Look::Behind { expected } => tracing::warn!(
+                now = %rfc3339(now), expected = %rfc3339(expected),
+                "the clock was set back: slots that have a receipt are not run again; the next ones come when it shows them"
+            ),
+            Look::Steady => {}
+        }
+        if self.is_held() {
+            tracing::warn!("the clock is believed again");
+            self.held.send_replace(None);
+        }
+        true
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.borrow().is_some()
+    }
+
+    /// Starts runs and spools what is missed; `false` when the disk refused.
+    async fn decide(&mut self, now: Utc) -> bool {
+        loop {
+            while let Some((plan, missed)) = self.unspooled.front().cloned() {
+                if !self.miss(plan, missed).await {
+                    return false;
+                }
+                self.unspooled.pop_front();
+            }
+            let decisions = self.scheduler.as_mut().map(|scheduler| scheduler.decide(now)).unwrap_or_default();
+            if decisions.is_empty() {
+                return true;
+            }
+            for decision in decisions {
+                match decision {
+                    Decision::Start(start) => self.start(start),
+                    Decision::Missed { plan, missed } => self.unspooled.push_back((plan, missed)),
+                }
+            }
+        }
+    }
+
+    async fn miss(&mut self, plan: Digest, missed: Missed) -> bool {
+        let (job, cause) = (missed.job.clone(), missed.cause);
+        tracing::warn!(
+            %job, first = %rfc3339(missed.first), last = %rfc3339(missed.last), count = missed.count, ?cause,
+            "slots are missed: {}", missed.detail
+        );
+        match self.pipeline.spool_missed(plan, missed).await {
+            Ok(_) => {
+                if cause == Cause::Crashed
+                    && let Err(error) = self.markers.clear(&job).await
+                {
+                    tracing::warn!(%job, %error, "the marker of a crashed run cannot be removed");
+                }
+                self.drain_soon();
+                true
+            }
+            Err(error) => {
+                tracing::error!("a missed slot cannot be recorded, and is tried again: {}", chain(&error));
+                false
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let Some(setup) = self.jobs.get(&start.job).cloned() else { return };
+        let plan = start.slot.map(|(_, plan)| plan).or_else(|| self.pipeline.plan().map(|(digest, _)| digest));
+        let Some(plan) = plan else { return };
+        let one = one::One {
+            env: self.env.clone(),
+            setup,
+            start: start.clone(),
+            plan,
+            pipeline: self.pipeline.clone(),
+            markers: self.markers.clone(),
+            held: self.held.subscribe(),
+            give_up: self.give_up.clone(),
+            blocked: self.blocked.0.clone(),
+        };
+        let handle = self.runs.spawn(one.run());
+        self.running.insert(handle.id(), start);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Ending), JoinError>) {
+        let now = self.clock.now();
+        let (id, ending) = match ended {
+            Ok((id, ending)) => (id, Some(ending)),
+            Err(error) => {
+                tracing::error!(%error, "a run ended the wrong way; its slot is tried again");
+                (error.id(), None)
+            }
+        };
+        let Some(start) = self.running.remove(&id) else { return };
+        let Some(scheduler) = &mut self.scheduler else { return };
+        let slot = start.slot.map(|(slot, _)| slot);
+        let ending = ending.unwrap_or_else(|| Ending::not_started(&start.job, "the agent itself failed in this run"));
+        match ending.outcome {
+            Outcome::NotStarted if slot.is_some() => {
+                let again = now + TimeDelta::from_std(AGAIN).unwrap_or_default();
+                scheduler.put_back(&start.job, again);
+            }
+            _ => scheduler.ended(&start.job, now),
+        }
+        if ending.outcome == Outcome::Spooled {
+            if self.last.len() == SHOWN {
+                self.last.pop_front();
+            }
+            self.last.push_back(Ended { at: now, slot, line: ending.line.clone() });
+            self.drain_soon();
+        }
+        if slot.is_none() {
+            self.hands.iter_mut().for_each(|hand| hand.ran(&ending.line));
+        }
+    }
+
+    fn drain_soon(&mut self) {
+        self.drain_at.get_or_insert(Instant::now() + self.settings.append_every);
+    }
+
+    fn drain(&mut self) {
+        self.drain_at = None;
+        self.drains += 1;
+        let pipeline = self.pipeline.clone();
+        self.draining = Some(tokio::spawn(async move { pipeline.drain().await }));
+    }
+
+    fn drained(&mut self, drained: Result<Result<Drained, PipelineError>, JoinError>) {
+        let (logged, trouble) = match drained {
+            Ok(Ok(drained)) => {
+                if drained.logged > 0 {
+                    tracing::info!(logged = drained.logged, pending = drained.pending, "entries are in the log");
+                }
+                let held: Vec<String> = drained.held.iter().map(|held| held.reason.clone()).collect();
+                (drained.logged, (!held.is_empty()).then(|| held.join("; ")))
+            }
+            Ok(Err(error)) => (0, Some(chain(&error))),
+            Err(error) => (0, Some(format!("the pipeline failed: {error}"))),
+        };
+        if let Some(trouble) = &trouble {
+            tracing::error!("not everything could be logged, and is tried again: {trouble}");
+            self.drain_soon();
+        }
+        let number = self.drains;
+        self.hands.iter_mut().for_each(|hand| hand.drained(number, logged, trouble.as_deref()));
+    }
+
+    fn stop(&mut self) {
+        let going: Vec<String> = self.running.values().map(|start| start.job.to_string()).collect();
+        if going.is_empty() {
+            tracing::info!("stopping");
+        } else {
+            let seconds = self.settings.stop_within.as_secs();
+            tracing::info!(
+                running = going.join(", "),
+                "stopping: runs may end within {seconds} s; another signal quits at once"
+            );
+        }
+        self.stopping = Some(Stopping { deadline: Instant::now() + self.settings.stop_within, gave_up: false });
+    }
+
+    fn give_up(&mut self) {
+        let Some(stopping) = &mut self.stopping else { return };
+        if stopping.gave_up {
+            self.runs.abort_all();
+            return;
+        }
+        stopping.gave_up = true;
+        stopping.deadline = Instant::now() + LAST;
+        let late: Vec<String> = self.running.values().map(|start| start.job.to_string()).collect();
+        tracing::warn!(late = late.join(", "), "did not end in time: what was read is sealed, and the rest given up");
+        self.give_up.cancel();
+    }
+
+    fn is_done(&self) -> bool {
+        match (&self.stopping, self.mode) {
+            (Some(stopping), _)
+                if self.runs.is_empty() || (stopping.gave_up && stopping.deadline <= Instant::now()) =>
+            {
+                true
+            }
+            (None, Mode::Once) => self.hands.is_empty() && self.runs.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The last drain, and who is late.
+    async fn finish(&mut self, signals: &mut mpsc::Receiver<()>) -> Exit {
+        let late: Vec<Job> = self.running.values().map(|start| start.job.clone()).collect();
+        for job in &late {
+            tracing::error!(%job, "still running: it is left behind; its slot is tried again or recorded as missed at the next start");
+        }
+        let pipeline = self.pipeline.clone();
+        let before = self.draining.take();
+        let last = async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            pipeline.drain().await
+        };
+        let drained = tokio::select! {
+            drained = tokio::time::timeout(self.settings.stop_within.max(LAST), last) => drained,
+            Some(()) = signals.recv() => return Exit::Quit,
+        };
+        let (logged, trouble) = match drained {
+            Ok(Ok(drained)) => (drained.logged, None),
+            Ok(Err(error)) => (0, Some(chain(&error))),
+            Err(_) => (0, Some("the store took too long".to_owned())),
+        };
+        if let Some(trouble) = &trouble {
+            tracing::error!("what is in the spool is logged at the next start: {trouble}");
+        }
+        for hand in self.hands.drain(..) {
+            hand.stopped(logged, trouble.as_deref());
+        }
+        Exit::Done { late }
+    }
+
+    fn status(&self) -> Status {
+        let status = self.pipeline.status().borrow().clone();
+        let scheduler = self.scheduler.as_ref();
+        let running = scheduler.map(Scheduler::running_jobs).unwrap_or_default();
+        let next = scheduler.map(Scheduler::next_slots).unwrap_or_default();
+        Status {
+            pid: Some(std::process::id()),
+            origin: self.pipeline.options().origin.clone(),
+            paused: self.paused.clone(),
+            held: self.held.borrow().clone(),
+            spooled: status.pending as u64,
+            trouble: status.last_error,
+            checkpoint: status.checkpoint,
+            last_sealed: self.pipeline.last_sealed(),
+            running: running.into_iter().map(|(job, slot)| Running { job, slot }).collect(),
+            next: next.into_iter().map(|(job, slot)| Next { job, slot }).collect(),
+            last: self.last.iter().cloned().collect(),
+        }
+    }
+}
+
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    let Some(running) = task else { return std::future::pending().await };
+    let done = running.await;
+    *task = None;
+    done
+}
+
+/// Work directories are scratch: nothing in them is evidence any more.
+#[allow(clippy::disallowed_methods)]
+fn clear(work: &std::path::Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(work)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?
+        } else {
+            std::fs::remove_file(entry.path())?
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

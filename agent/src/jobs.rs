@@ -1,0 +1,290 @@
+//! The jobs that this agent can run, as its sources and its configuration make them, and the plan that says so. Nothing here runs one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use collectors::contract::{Collector, Source, Spec};
+use controls::{Check, parse_checks};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use signing::{
+    bundle::SourceFacts,
+    digest::Digest,
+    layout::Job,
+    plan::{self, NotRun, Plan, PlannedJob, Schedule},
+    time::Utc,
+};
+
+use crate::{
+    config::{JobSettings, Wish},
+    run::AGENT,
+    schedule,
+};
+
+/// How long after its sealing a plan's time zones must hold; it is restated daily.
+const ZONE_YEARS: u32 = 3;
+
+/// `checks.json` of a bundle: the checks and parameters that its results came from, so that they can be evaluated again, offline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChecksDocument {
+    /// `evidenced-checks/1`.
+    pub format: String,
+    /// The YAML list of checks, as the collector carries it.
+    pub checks: String,
+    /// What the organisation set.
+    pub parameters: Value,
+}
+
+/// Its name in a bundle.
+pub const CHECKS: &str = "checks.json";
+
+/// The value of [`ChecksDocument::format`].
+pub const CHECKS_FORMAT: &str = "evidenced-checks/1";
+
+/// A job's checks, read.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    checks: Vec<Check>,
+    parameters: Value,
+    document: Vec<u8>,
+}
+
+impl Checks {
+    /// Reads a collector's list of checks.
+    ///
+    /// # Errors
+    /// A list that cannot be evaluated.
+    pub fn new(text: &str, parameters: Value) -> anyhow::Result<Self> {
+        let document =
+            ChecksDocument { format: CHECKS_FORMAT.into(), checks: text.to_owned(), parameters: parameters.clone() };
+        let mut bytes = serde_json::to_vec(&document)?;
+        bytes.push(b'\n');
+        Ok(Self { checks: parse_checks(text)?, parameters, document: bytes })
+    }
+
+    /// The checks, in the order of the list.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// What the organisation set.
+    pub fn parameters(&self) -> &Value {
+        &self.parameters
+    }
+
+    /// The bytes of `checks.json`.
+    pub fn document(&self) -> &[u8] {
+        &self.document
+    }
+
+    /// Their digest, which plans name.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.document)
+    }
+}
+
+/// A job that can run.
+#[derive(Clone)]
+pub struct JobSetup {
+    /// Its name.
+    pub job: Job,
+    /// The system that it reads.
+    pub source: SourceFacts,
+    /// Its reader.
+    pub collector: Arc<dyn Collector>,
+    /// The checks on its records.
+    pub checks: Arc<Checks>,
+    /// When it runs.
+    pub settings: JobSettings,
+    schedule: Schedule,
+}
+
+impl JobSetup {
+    /// Whether its inputs are other jobs' bundles.
+    pub fn is_derived(&self) -> bool {
+        !self.collector.spec().inputs.is_empty()
+    }
+}
+
+/// All jobs.
+#[derive(Clone, Default)]
+pub struct Jobs {
+    setups: BTreeMap<Job, JobSetup>,
+    not_run: Vec<NotRun>,
+}
+
+impl Jobs {
+    /// The jobs of some sources; `choose` says what the configuration wants of each, and `parameters` are the organisation's.
+    ///
+    /// # Errors
+    /// Names, schedules, zones or checks that are refused; a job that is there twice.
+    pub fn new(
+        sources: Vec<Source>,
+        parameters: &Value,
+        mut choose: impl FnMut(&Job, &Spec) -> Wish,
+    ) -> anyhow::Result<Self> {
+        let mut jobs = Self::default();
+        let mut seen = BTreeSet::new();
+        for source in sources {
+            let facts =
+                SourceFacts { name: source.name.clone(), kind: source.kind.clone(), identity: source.identity.clone() };
+            for collector in &source.collectors {
+                let spec = collector.spec();
+                let job = Job::new(&spec.id, &source.name)?;
+                anyhow::ensure!(
+                    seen.insert(job.clone()),
+                    "there are two jobs {job}: give each source a name of its own"
+                );
+                match (choose(&job, spec), &source.not_run) {
+                    (Wish::Off(reason), _) => jobs.not_run.push(NotRun { job, reason }),
+                    (Wish::Run(_), Some(reason)) => jobs.not_run.push(NotRun { job, reason: reason.clone() }),
+                    (Wish::Run(settings), None) => {
+                        let setup = setup(job.clone(), facts.clone(), collector.clone(), parameters, settings)
+                            .with_context(|| format!("job {job}"))?;
+                        jobs.setups.insert(job, setup);
+                    }
+                }
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Those that can run, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &JobSetup> {
+        self.setups.values()
+    }
+
+    /// One that can run.
+    pub fn get(&self, job: &Job) -> Option<&JobSetup> {
+        self.setups.get(job)
+    }
+
+    /// Those that do not run, with the reason.
+    pub fn not_run(&self) -> &[NotRun] {
+        &self.not_run
+    }
+
+    /// The jobs that some names mean: a job, or a collector for its jobs on all sources. No name means every job.
+    ///
+    /// # Errors
+    /// A name that means no job, with the names that there are.
+    pub fn named(&self, names: &[String]) -> anyhow::Result<BTreeSet<Job>> {
+        if names.is_empty() {
+            return Ok(self.setups.keys().cloned().collect());
+        }
+        let mut chosen = BTreeSet::new();
+        for name in names {
+            let means = |job: &Job| job.as_str() == name || job.collector() == name;
+            let found: Vec<&Job> = self.setups.keys().filter(|job| means(job)).collect();
+            if found.is_empty() {
+                if let Some(off) = self.not_run.iter().find(|off| means(&off.job)) {
+                    anyhow::bail!("{} does not run here: {}", off.job, off.reason);
+                }
+                let all: Vec<&str> = self.setups.keys().map(Job::as_str).collect();
+                anyhow::bail!("there is no job or collector {name:?}; there are: {}", all.join(", "));
+            }
+            chosen.extend(found.into_iter().cloned());
+        }
+        Ok(chosen)
+    }
+
+    /// The plan of all jobs, or, with `scheduled` false, of all jobs without schedules.
+    pub fn plan(&self, head: PlanHead<'_>, scheduled: bool) -> Plan {
+        let mut zones = BTreeMap::new();
+        let mut planned = Vec::new();
+        for setup in self.setups.values() {
+            let settings = &setup.settings;
+            if scheduled && !zones.contains_key(&settings.zone) {
+                let offsets = schedule::offsets(&settings.zone, head.sealed_at, ZONE_YEARS);
+                zones.insert(settings.zone.clone(), offsets.expect("the zone was known when the job was made"));
+            }
+            let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+            planned.push(PlannedJob {
+                job: setup.job.clone(),
+                version: setup.collector.spec().version,
+                checks: setup.checks.digest(),
+                schedule: scheduled.then(|| setup.schedule.clone()),
+                start_within_seconds: seconds(settings.start_within),
+                deadline_seconds: seconds(settings.deadline),
+                grace_seconds: seconds(settings.grace),
+                spread_seconds: seconds(settings.spread),
+                watermark: (head.watermark)(&setup.job).filter(|_| scheduled),
+            });
+        }
+        head.plan(zones, planned, self.not_run.clone())
+    }
+}
+
+/// What a plan says beside its jobs.
+#[derive(Clone, Copy)]
+pub struct PlanHead<'a> {
+    /// The log.
+    pub origin: &'a str,
+    /// When it takes force.
+    pub sealed_at: Utc,
+    /// The plan before.
+    pub previous: Option<Digest>,
+    /// Why it is made.
+    pub reason: &'a str,
+    /// How long a run may take from its end into the log.
+    pub settle: Duration,
+    /// For how long bundles are kept.
+    pub retention_days: Option<u32>,
+    /// Up to where each job's slots have receipts.
+    pub watermark: &'a dyn Fn(&Job) -> Option<Utc>,
+}
+
+impl PlanHead<'_> {
+    /// The plan that puts nothing in force.
+    pub fn empty(&self, not_run: Vec<NotRun>) -> Plan {
+        self.plan(BTreeMap::new(), Vec::new(), not_run)
+    }
+
+    fn plan(&self, zones: BTreeMap<String, Vec<plan::Offset>>, jobs: Vec<PlannedJob>, not_run: Vec<NotRun>) -> Plan {
+        Plan {
+            format: plan::FORMAT.into(),
+            origin: self.origin.into(),
+            agent: AGENT.into(),
+            sealed_at: self.sealed_at,
+            previous: self.previous,
+            reason: self.reason.into(),
+            settle_seconds: u32::try_from(self.settle.as_secs()).unwrap_or(u32::MAX),
+            retention_days: self.retention_days,
+            zones,
+            jobs,
+            not_run,
+        }
+    }
+}
+
+/// Whether two plans say the same, but for when and why they were sealed.
+pub fn same_promise(one: &Plan, other: &Plan) -> bool {
+    let bare = |plan: &Plan| {
+        let mut plan = plan.clone();
+        plan.sealed_at = Utc::MIN_UTC;
+        plan.previous = None;
+        plan.reason.clear();
+        plan.zones.clear();
+        plan.jobs.iter_mut().for_each(|job| job.watermark = None);
+        plan
+    };
+    bare(one) == bare(other)
+}
+
+fn setup(
+    job: Job,
+    source: SourceFacts,
+    collector: Arc<dyn Collector>,
+    parameters: &Value,
+    settings: JobSettings,
+) -> anyhow::Result<JobSetup> {
+    let checks = Arc::new(Checks::new(&collector.spec().checks, parameters.clone()).context("its checks are refused")?);
+    let schedule = schedule::parse(&settings.schedule, &settings.zone)?;
+    schedule::offsets(&settings.zone, Utc::UNIX_EPOCH, 0)?;
+    Ok(JobSetup { job, source, collector, checks, settings, schedule })
+}
