@@ -74,6 +74,13 @@ pub fn main() -> ExitCode {
         Command::HostExec(args) => host_exec::run(&args),
     };
     done.unwrap_or_else(|error| {
+        let gone = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        };
+        if error.chain().any(gone) {
+            // Whoever reads this has seen enough.
+            return ExitCode::SUCCESS;
+        }
         eprintln!("error: {}", causes(&error));
         ExitCode::from(2)
     })
