@@ -14,7 +14,10 @@ use signing::{
 };
 use zeroize::Zeroizing;
 
-use crate::durable::{Created, Disk};
+use crate::{
+    durable::{Created, Disk},
+    lock::{self, Unlocked},
+};
 
 /// Where the files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,12 +187,11 @@ pub fn make(disk: &Disk, dir: &Path, origin: &str, now: Utc) -> Result<Made, Key
         move |source| KeystoreError::Io { action, path, source }
     };
     disk.make_private_dirs(dir).map_err(failed("make", dir))?;
-    let lock = std::fs::File::open(dir).map_err(failed("open", dir))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Err(KeystoreError::Busy { path: dir.to_owned() }),
-        Err(std::fs::TryLockError::Error(e)) => return Err(failed("lock", dir)(e)),
-    }
+    let _lock = match lock::directory(dir) {
+        Ok(lock) => lock,
+        Err(Unlocked::Held(_)) => return Err(KeystoreError::Busy { path: dir.to_owned() }),
+        Err(Unlocked::Io(e)) => return Err(failed("lock", dir)(e)),
+    };
     check_access(dir, 0o022, "go-w")?;
     disk.sweep(dir).map_err(failed("sweep", dir))?;
 

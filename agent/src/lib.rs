@@ -11,6 +11,7 @@ pub mod instance;
 pub mod jobs;
 pub mod keystore;
 pub mod ledger;
+pub mod lock;
 pub mod pipeline;
 pub mod rederive;
 pub mod run;

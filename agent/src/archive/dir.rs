@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,7 +15,10 @@ use signing::{
 };
 
 use super::{Archive, ArchiveError, Body, Created, SharedReader, removable};
-use crate::durable::{self, Disk};
+use crate::{
+    durable::{self, Disk},
+    lock::{self, Unlocked},
+};
 
 /// The largest checkpoint that is read back.
 const MAX_CHECKPOINT: u64 = 64 * 1024;
@@ -52,14 +54,11 @@ impl DirArchive {
             move |source| ArchiveError::Io { place, action, name: String::new(), source }
         };
         disk.make_dirs(&path).map_err(failed("make the directory"))?;
-        let lock = File::open(&path).map_err(failed("open"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(ArchiveError::InUse { pid: holder(&lock), path });
-            }
-            Err(std::fs::TryLockError::Error(e)) => return Err(failed("lock")(e)),
-        }
+        let lock = match lock::directory(&path) {
+            Ok(lock) => lock,
+            Err(Unlocked::Held(pid)) => return Err(ArchiveError::InUse { path, pid }),
+            Err(Unlocked::Io(e)) => return Err(failed("lock")(e)),
+        };
         let disk = disk.with_temporaries_in(&path);
         disk.sweep(&path).map_err(failed("sweep"))?;
         Ok(Self(Arc::new(Inner { root: Dir::new(path), disk, checkpoint: Mutex::new(()), _lock: lock })))
@@ -210,22 +209,6 @@ impl Inner {
 
 fn place(path: &Path) -> String {
     format!("directory {}", path.display())
-}
-
-/// Who holds the lock on a file, as far as `/proc/locks` (proc_locks(5)) tells.
-fn holder(file: &File) -> Option<u32> {
-    let meta = file.metadata().ok()?;
-    let stat = rustix::fs::fstat(file.as_fd()).ok()?;
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-    let wanted = format!("{major:02x}:{minor:02x}:{}", meta.ino());
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        match words[..] {
-            [_, "FLOCK", _, _, pid, id, ..] if id == wanted => pid.parse().ok().filter(|p| *p != 0),
-            _ => None,
-        }
-    })
 }
 
 #[cfg(test)]
