@@ -95,10 +95,7 @@ impl Rederive for Collectors {
 
 /// Why the agent had no records to seal although there may be exchanges: its collector failed while deriving.
 fn not_derived(facts: &RunFacts) -> Option<&str> {
-    let why = |population: &'_ bundle::Population| match population {
-        bundle::Population::Unread(why) if why.starts_with("records could not be derived") => true,
-        _ => false,
-    };
+    let why = |population: &bundle::Population| matches!(population, bundle::Population::Unread(why) if why.starts_with("records could not be derived"));
     let all = !facts.populations.is_empty() && facts.populations.values().all(why);
     facts.populations.values().find_map(|population| match population {
         bundle::Population::Unread(why) if all => Some(why.as_str()),

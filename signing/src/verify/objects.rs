@@ -116,6 +116,8 @@ impl Objects<'_> {
                 Ok(seal) if seal.key_id != entry.key_id => {
                     finding(Code::SealKey, format!("it is by {}; entry {index} says {}", seal.key_id, entry.key_id));
                 }
+                // Without keys it is in place, but nothing shows whose it is.
+                Ok(_) if self.keyring().is_empty() => {}
                 Ok(_) => {
                     self.counted.seals.fetch_add(1, Relaxed);
                 }

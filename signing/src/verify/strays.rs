@@ -204,8 +204,11 @@ impl Search<'_, '_, '_> {
     fn seal(&mut self, name: &str) -> Result<(), CannotVerify> {
         let bytes = match fetch(self.reader, name, MAX_SEAL)? {
             Fetched::Bytes(bytes) => bytes,
-            // Gone since it was listed: only temporary objects may go, and this is none, but it is not in the log either.
-            Fetched::Absent => return Ok(()),
+            // Seals are never removed: one that is listed and not there has a name that cannot be asked for.
+            Fetched::Absent => {
+                self.unknown(name, "it was listed, but there is no object of this name");
+                return Ok(());
+            }
             Fetched::TooLong => {
                 self.unknown(name, "no entry names it, and it is longer than a seal can be");
                 return Ok(());
@@ -262,7 +265,10 @@ impl Search<'_, '_, '_> {
             self.unknown(name, "no entry names it, and its name is not of the layout");
             return Ok(());
         };
-        let Some((found, _)) = digest(self.reader, name)? else { return Ok(()) };
+        let Some((found, _)) = digest(self.reader, name)? else {
+            self.unknown(name, "it was listed, but there is no object of this name");
+            return Ok(());
+        };
         if found != wanted {
             self.unknown(name, format!("no entry names it, and its SHA-256 is {found}, not what its name says"));
         } else if let Some(index) = self.order.expected.bundle(wanted) {
@@ -384,6 +390,13 @@ impl Search<'_, '_, '_> {
         if size > self.checkpoint.size {
             return Ok(());
         }
+        if self.unfinished.is_none() && self.beyond.total > 0 {
+            // The agent may have begun, or finished, an append while the archive was listed.
+            self.append(&layout::append(size))?;
+            if self.unfinished.is_none() && self.now(seen)? > size {
+                return Ok(());
+            }
+        }
         let decided = self.decided()?;
         let beyond = std::mem::take(&mut self.beyond);
         for name in beyond.first {
@@ -436,7 +449,12 @@ impl Search<'_, '_, '_> {
                 Part::Level(level) => self.checkpoint.size >> (8 * level),
             };
             let name = TileName { part: *part, index: size / WIDTH, width: *width }.to_string();
-            if self.reader.open(&name).map_err(|e| CannotVerify::read(&name, &e))?.is_none() {
+            let there = |name: &str| match self.reader.open(name) {
+                Ok(object) => Ok(object.is_some()),
+                Err(e) => Err(CannotVerify::read(name, &e)),
+            };
+            // The agent may have filled the tile meanwhile.
+            if !there(&name)? && !there(&TileName::full(*part, size / WIDTH).to_string())? {
                 let says =
                     format!("a checkpoint that entry {entry} knew rests on it, and it may go only once it is full");
                 self.findings.add(Code::TileMissing, name, None, says);

@@ -4,6 +4,7 @@
 mod changed;
 mod deep;
 mod forged;
+mod growing;
 mod sound;
 mod unreadable;
 
