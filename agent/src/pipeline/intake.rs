@@ -170,7 +170,8 @@ impl Inner {
                     return Ok(Spooled::Already);
                 }
                 let reason = format!("the slot of {job} at {slot} has a receipt already, or no plan names it");
-                return self.spool.quarantine(staged, leaf, &reason).map(Spooled::Quarantined);
+                let kept = self.spool.quarantine(staged, leaf, &reason);
+                return kept.map(Spooled::Quarantined).inspect_err(|_| self.spool.disk.discard(staged));
             }
         }
         let published = self.spool.publish(staged, sequence);

@@ -14,6 +14,7 @@ mod append;
 mod drain;
 mod entry;
 mod error;
+mod history;
 mod intake;
 mod recover;
 mod seal;

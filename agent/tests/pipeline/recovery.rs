@@ -15,12 +15,13 @@ use evidenced::{
     archive::{Archive, ArchiveError, DirArchive},
     clock::Clock,
     durable::{Disk, Step, Verdict, Watch},
-    pipeline::{Options, Pipeline, PipelineError, Spooled},
+    pipeline::{Options, Pipeline, PipelineError, PlanBasis, Spooled},
 };
 use signing::{
     digest::Digest,
     keys::{PublicKey, SignError, Signer},
     layout,
+    plan::Plan,
     time::Utc,
 };
 
@@ -429,4 +430,30 @@ async fn a_year_of_plans_is_read_back_from_the_newest_watermarks_only() {
     assert_eq!(newest, digests.last().copied());
     assert_eq!(pipeline.coverage(|coverage| coverage.due(covered.unwrap()).count()), 0);
     assert_eq!(pipeline.pending().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_left_open_by_a_pause_are_still_due_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = begun(dir.path()).await;
+    let pipeline = open(&place, "two").await;
+    // At 04:10 both jobs are due; before either is done, everything is paused, and the agent dies. Twice it says so again.
+    place.at(minutes(10));
+    place.clock.jump(TimeDelta::seconds(1));
+    for _ in 0..3 {
+        let make = |basis: PlanBasis<'_>| Plan {
+            jobs: Vec::new(),
+            reason: "paused: a test".into(),
+            ..support::make_plan(&basis)
+        };
+        pipeline.spool_plan(make).await.unwrap();
+        pipeline.drain().await.unwrap();
+        place.clock.jump(TimeDelta::days(1));
+    }
+    let due: Vec<_> = pipeline.coverage(|coverage| coverage.due(minutes(10)).collect());
+    assert_eq!(due.len(), 2);
+    drop(pipeline);
+    fs::remove_dir_all(place.state_dir()).unwrap();
+    let pipeline = open(&place, "three").await;
+    assert_eq!(pipeline.coverage(|coverage| coverage.due(minutes(10)).collect::<Vec<_>>()), due);
 }

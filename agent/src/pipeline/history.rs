@@ -1,0 +1,238 @@
+//! The newest part of the log, read back at the start: from the newest plan before which no slot is open.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use chrono::TimeDelta;
+use signing::{
+    digest::Digest,
+    layout::{self, Job},
+    log::{self, TILE_WIDTH},
+    plan::Plan,
+    slots::Coverage,
+    statement::{Body as Said, Statement},
+    store::Reader,
+    time::Utc,
+};
+
+use super::{PipelineError, state::State};
+use crate::archive::SharedReader;
+
+/// The largest plan that is read.
+const MAX_PLAN: u64 = 64 * 1024 * 1024;
+
+/// A plan document of the archive, by its digest.
+pub(super) fn logged_plan(reader: &dyn Reader, place: &str, digest: Digest) -> Result<Plan, PipelineError> {
+    let name = layout::document("plan", digest);
+    let damaged = |detail: String| PipelineError::Damaged { place: place.to_owned(), name: name.clone(), detail };
+    let bytes = reader
+        .read(&name, MAX_PLAN)
+        .map_err(|e| damaged(format!("cannot read it: {e}")))?
+        .ok_or_else(|| damaged("it is gone".to_owned()))?;
+    if Digest::of(&bytes) != digest {
+        return Err(damaged(format!("its SHA-256 is {}", Digest::of(&bytes))));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))
+}
+
+/// The newest part of the log: from the plan before which nothing is open.
+pub(super) struct History {
+    pub(super) reader: SharedReader,
+    pub(super) place: String,
+    size: u64,
+    pub(super) state: State,
+    /// The digests of the leaves from `from` on.
+    pub(super) leaves: BTreeSet<Digest>,
+    pub(super) from: u64,
+    /// From when on seals may have no leaf.
+    pub(super) since: Option<Utc>,
+}
+
+impl History {
+    /// Reads back to the plan that the newest one's watermarks ask for, and at least to the leaf `oldest`.
+    pub(super) fn read(reader: SharedReader, place: String, size: u64, oldest: u64) -> Result<Self, PipelineError> {
+        let mut history =
+            Self { reader, place, size, state: State::default(), leaves: BTreeSet::new(), from: size, since: None };
+        let base = history.find_base()?;
+        let start = base.map_or(0, |(index, _)| index);
+        let (reader, place) = (history.reader.clone(), history.place.clone());
+        each(&*reader, &place, size, start, size, &mut |index, leaf| history.feed(index, leaf, base))?;
+        if oldest < start {
+            history.leaves.extend(digests(&*reader, &place, size, oldest, start)?);
+        }
+        history.from = start.min(oldest);
+        Ok(history)
+    }
+
+    /// The plan to resume from; `None`: the log's start.
+    fn find_base(&mut self) -> Result<Option<(u64, Digest)>, PipelineError> {
+        let mut search = Search::default();
+        let mut end = self.size;
+        while end > 0 {
+            let start = (end - 1) / TILE_WIDTH * TILE_WIDTH;
+            let mut plans = Vec::new();
+            each(&*self.reader, &self.place, self.size, start, end, &mut |index, leaf| {
+                if let Some(statement) = parse(index, leaf)
+                    && is_plan(&statement)
+                {
+                    plans.push((index, statement.subject[0].digest.sha256, statement.entry.sealed_at));
+                }
+                Ok(())
+            })?;
+            for (index, digest, sealed_at) in plans.into_iter().rev() {
+                if search.is_old_enough(sealed_at) {
+                    return Ok(self.found(&search));
+                }
+                match logged_plan(&*self.reader, &self.place, digest) {
+                    Ok(plan) if search.look_at(index, digest, &plan) => return Ok(self.found(&search)),
+                    Ok(_) => {}
+                    // It would only have confirmed what was found.
+                    Err(e) if search.candidate.is_some() => {
+                        tracing::error!(error = %e, "an older plan cannot be read; slots that it left open are not known");
+                        return Ok(self.found(&search));
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            end = start;
+        }
+        Ok(self.found(&search))
+    }
+
+    fn found(&mut self, search: &Search) -> Option<(u64, Digest)> {
+        self.since = search.needed;
+        search.candidate.map(|(index, digest, _)| (index, digest))
+    }
+
+    fn feed(&mut self, index: u64, leaf: &[u8], base: Option<(u64, Digest)>) -> Result<(), PipelineError> {
+        self.leaves.insert(Statement::leaf_digest(leaf));
+        let Some(statement) = parse(index, leaf) else {
+            self.state.next_index = index + 1;
+            return Ok(());
+        };
+        let plan = match is_plan(&statement) {
+            true => Some(logged_plan(&*self.reader, &self.place, statement.subject[0].digest.sha256)?),
+            false => None,
+        };
+        match (plan, base) {
+            (Some(plan), Some((at, digest))) if at == index => {
+                self.state.coverage = Coverage::resume(index, digest, &plan);
+                self.state.last_sealed = Some(statement.entry.sealed_at);
+                self.state.plan = Some((digest, plan));
+                self.state.next_index = index + 1;
+            }
+            (plan, _) => {
+                self.state.next_index = index;
+                self.state.feed(&statement, plan);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far a plan without schedules is looked behind: an agent that ran so long after a pause has settled what was open before it.
+const LOOK_BEHIND: TimeDelta = TimeDelta::days(7);
+
+/// The search, from the newest plan backwards, for the newest plan that is no younger than any slot that may lack its receipt. A plan's
+/// watermarks tell that of its own scheduled jobs. Of a job that it has no more (paused, removed) the plan before it tells; so a plan
+/// is taken only once an older one with schedules has been looked at.
+#[derive(Default)]
+struct Search {
+    newest: Option<Utc>,
+    /// From when on slots may be open, as far as is known.
+    needed: Option<Utc>,
+    /// Jobs of which a plan has told.
+    told: BTreeSet<Job>,
+    candidate: Option<(u64, Digest, Utc)>,
+}
+
+impl Search {
+    /// Whether what was found need not be confirmed by a plan of that age.
+    fn is_old_enough(&self, sealed_at: Utc) -> bool {
+        self.candidate.is_some() && self.newest.is_some_and(|newest| newest - sealed_at > LOOK_BEHIND)
+    }
+
+    /// The next older plan; whether the candidate is confirmed.
+    fn look_at(&mut self, index: u64, digest: Digest, plan: &Plan) -> bool {
+        self.newest.get_or_insert(plan.sealed_at);
+        let mut needed = self.needed.unwrap_or(plan.sealed_at);
+        let mut schedules = false;
+        for job in plan.jobs.iter().filter(|job| job.schedule.is_some()) {
+            schedules = true;
+            if self.told.insert(job.job.clone()) {
+                needed = needed.min(job.watermark.unwrap_or(plan.sealed_at));
+            }
+        }
+        self.needed = Some(needed);
+        if let Some((_, _, sealed_at)) = self.candidate.filter(|_| schedules) {
+            if sealed_at <= needed {
+                return true;
+            }
+            self.candidate = None;
+        }
+        if self.candidate.is_none() && plan.sealed_at <= needed {
+            self.candidate = Some((index, digest, plan.sealed_at));
+        }
+        false
+    }
+}
+
+/// The digests of the leaves from `from` up to `to`.
+pub(super) fn digests(
+    reader: &dyn Reader,
+    place: &str,
+    size: u64,
+    from: u64,
+    to: u64,
+) -> Result<BTreeSet<Digest>, PipelineError> {
+    let mut found = BTreeSet::new();
+    each(reader, place, size, from, to, &mut |_, leaf| {
+        found.insert(Statement::leaf_digest(leaf));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// What is done with a leaf.
+type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), PipelineError> + 'a;
+
+/// Reads the leaves from `from` up to `to` of a tree of that size.
+fn each(
+    reader: &dyn Reader,
+    place: &str,
+    size: u64,
+    from: u64,
+    to: u64,
+    each: &mut Each<'_>,
+) -> Result<(), PipelineError> {
+    let mut failure = None;
+    log::entries(reader, from, size, &mut |index, leaf| {
+        if index >= to {
+            return ControlFlow::Break(());
+        }
+        match each(index, leaf) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                failure = Some(e);
+                ControlFlow::Break(())
+            }
+        }
+    })
+    .map_err(|source| PipelineError::Log { place: place.to_owned(), source })?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// What a leaf says. One that cannot be read (by a newer agent, say) is passed over: `verify` names it.
+fn parse(index: u64, leaf: &[u8]) -> Option<Statement> {
+    match Statement::from_bytes(leaf) {
+        Ok(statement) => Some(statement),
+        Err(e) => {
+            tracing::warn!(index, error = %e, "a leaf of the log cannot be read and is passed over");
+            None
+        }
+    }
+}
+
+/// Whether a leaf is a plan's.
+pub(super) fn is_plan(statement: &Statement) -> bool {
+    matches!(&statement.body, Said::Document(document) if document.kind == "plan")
+}
