@@ -311,13 +311,13 @@ mod tests {
             answers.send(Answer::Refused("one".into())).unwrap();
             answers.send(Answer::Done { logged: 2, waiting: None }).unwrap();
         });
-        let mut answers = super::ask(&deep, &Ask::Pause { reason: "move".into() }).await.unwrap().unwrap();
+        let mut answers = ask(&deep, &Ask::Pause { reason: "move".into() }).await.unwrap().unwrap();
         assert_eq!(answers.next().await.unwrap(), Some(Answer::Refused("one".into())));
         assert_eq!(answers.next().await.unwrap(), Some(Answer::Done { logged: 2, waiting: None }));
         assert_eq!(answers.next().await.unwrap(), None);
         daemon.await.unwrap();
         drop(server);
-        assert!(super::ask(&deep, &Ask::Status).await.unwrap().is_none(), "nobody listens any more");
+        assert!(ask(&deep, &Ask::Status).await.unwrap().is_none(), "nobody listens any more");
     }
 
     #[tokio::test]

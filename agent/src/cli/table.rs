@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use signing::statement::Outcome;
 
+use super::plain::safe;
 use crate::control::Line;
 
 /// How wide the terminal is; `None` where the output goes elsewhere, and nothing is cut.
@@ -34,13 +35,11 @@ pub fn render(lines: &[Line], width: Option<usize>) -> String {
         }
     }
     let jobs = lines.iter().map(|line| line.job.as_str().len()).chain([3]).max().unwrap_or(3);
-    let mut out = row("JOB", "OUTCOME", jobs, columns.iter().map(|(name, _)| (*name, name.len())));
+    let widest = |name: &str, cells: &[String]| cells.iter().map(String::len).chain([name.len()]).max().unwrap_or(0);
+    let mut out = row("JOB", "OUTCOME", jobs, columns.iter().map(|(name, cells)| (*name, widest(name, cells))));
     out.push('\n');
     for (at, line) in lines.iter().enumerate() {
-        let cells = columns.iter().map(|(name, cells)| {
-            let widest = cells.iter().map(String::len).max().unwrap_or(0).max(name.len());
-            (cells[at].as_str(), widest)
-        });
+        let cells = columns.iter().map(|(name, cells)| (cells[at].as_str(), widest(name, cells)));
         let mut text = row(line.job.as_str(), outcome(line.outcome), jobs, cells);
         if !line.note.is_empty() {
             text.push_str("   ");
@@ -75,11 +74,6 @@ fn cut(text: &str, width: Option<usize>) -> String {
         Some(width) if text.chars().count() > width => text.chars().take(width - 1).chain(['…']).collect(),
         _ => text.to_owned(),
     }
-}
-
-/// Text from a source stays text.
-fn safe(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]
@@ -122,7 +116,7 @@ host/disk-encryption@this  collected        3     0     3        0
         exempt.totals.exempt = 12;
         let expected = "\
 JOB    OUTCOME       RECORDS  PASS  FAIL  UNKNOWN  EXEMPT
-a/b@c  not kept   1234567890     0     0        0      12   x\\u{1b}[2J\\ny
+a/b@c  not kept   1234567890     0     0        0      12   x\\u{1b}[2J\\u{a}y
 ";
         assert_eq!(render(&[exempt], None), expected);
     }

@@ -295,4 +295,6 @@ async fn copy_kept(from: PathBuf, to: PathBuf) -> io::Result<PathBuf> {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;
