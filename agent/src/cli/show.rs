@@ -1,37 +1,30 @@
 //! `evidenced show`: prints what is sealed, for a person: the log's entries, one receipt, a bundle, a plan, keys. It verifies nothing, and
 //! says so.
 
+mod files;
+
 use std::{
-    fs::{self, File},
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use collectors::contract::{Answer, Exchange};
-use controls::{CheckResult, Results};
 use serde_json::{Value, json};
 use signing::{
-    bundle::{Bundle, MAX_UNPACKED, Population, RUN_FACTS, RunFacts},
-    digest::Digest,
-    keys::KeySet,
     layout::CHECKPOINT,
     log::{self, Checkpoint, MAX_CHECKPOINT},
-    plan::Plan,
-    seal::Seal,
     statement::{Body, Cause, Counts, Outcome, Statement},
     store::{Dir, Reader as _},
-    time::{Utc, rfc3339},
-    verify::bytes,
+    time::rfc3339,
 };
 
 use super::{
     plain::{Align, cut, safe, table},
     verify::place,
 };
-use crate::clock::{Clock as _, SystemClock};
+use files::file;
 
 /// Prints an entry, a bundle or a document for a person. It shows what is written; `verify` tells whether it is genuine.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,8 +66,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
-
-// --- archives ---
 
 fn archive(args: &Args) -> anyhow::Result<Shown> {
     let place = place(&args.archive, args.origin.as_deref()).with_context(|| args.archive.display().to_string())?;
@@ -301,263 +292,6 @@ fn cause(cause: Cause) -> &'static str {
         Cause::Clock => "the clock moved past it",
         Cause::Blocked => "no run could be started",
     }
-}
-
-// --- files ---
-
-fn file(path: &Path) -> anyhow::Result<Shown> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let context = || path.display().to_string();
-    if name.ends_with(".zip") {
-        let file = File::open(path).with_context(context)?;
-        return bundle(file).with_context(context);
-    }
-    let bytes = fs::read(path).with_context(context)?;
-    if name.ends_with(".sigstore.json") {
-        let seal = Seal::from_bytes(&bytes).with_context(context)?;
-        let statement = Statement::from_bytes(&seal.payload).with_context(context)?;
-        return Ok(statement_text(&statement, &seal.payload));
-    }
-    if name == CHECKPOINT {
-        let checkpoint = Checkpoint::parse_unverified(&bytes).with_context(context)?;
-        let text = format!("{}: {} entries, root {}\n", safe(&checkpoint.origin), checkpoint.size, checkpoint.root);
-        let json = json!({"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root});
-        return Ok(Shown { text, json });
-    }
-    if let Ok(plan) = serde_json::from_slice::<Plan>(&bytes) {
-        return Ok(plan_text(&plan, SystemClock.now()));
-    }
-    match KeySet::open_untrusted(&bytes) {
-        Ok(set) => Ok(keys_text(&set)),
-        Err(error) => Err(error).with_context(|| format!("{} is neither a plan nor keys", path.display())),
-    }
-}
-
-fn plan_text(plan: &Plan, now: Utc) -> Shown {
-    let mut lines = Lines(String::new());
-    lines.add("plan of", &plan.origin);
-    lines.add("in force", format!("from {} until its successor's sealing", rfc3339(plan.sealed_at)));
-    lines.add("reason", &plan.reason);
-    lines.add("follows", plan.previous.map_or("none".to_owned(), |d| d.to_string()));
-    lines.add("retention", plan.retention_days.map_or("without end".to_owned(), |days| format!("{days} days")));
-    let mut rows = Vec::new();
-    for job in &plan.jobs {
-        let (schedule, next) = match &job.schedule {
-            None => ("by hand only".to_owned(), String::new()),
-            Some(schedule) => {
-                let zone = plan.zones.get(&schedule.zone).map(Vec::as_slice).unwrap_or_default();
-                let until = now + chrono::TimeDelta::days(366 * 5);
-                let next: Vec<String> = schedule.slots(zone, now, until).take(3).map(rfc3339).collect();
-                (format!("{} {}", schedule.text, schedule.zone), next.join(" "))
-            }
-        };
-        rows.push(vec![job.job.to_string(), job.version.to_string(), cut(&schedule, 60), next]);
-    }
-    let head = [
-        ("JOB", Align::Left),
-        ("VERSION", Align::Right),
-        ("SCHEDULE", Align::Left),
-        ("NEXT SLOTS FROM NOW", Align::Left),
-    ];
-    let mut text = lines.0 + &table(&head, &rows);
-    for job in &plan.not_run {
-        text += &format!("not run: {}: {}\n", job.job, safe(&job.reason));
-    }
-    Shown { text, json: serde_json::to_value(plan).unwrap_or(Value::Null) }
-}
-
-fn keys_text(set: &KeySet) -> Shown {
-    let mut lines = Lines(String::new());
-    lines.add("keys of", &set.origin);
-    lines.add("revision", format!("{}, made {}", set.revision, rfc3339(set.made_at)));
-    lines.add("root", format!("{}, which signed this", set.root.fingerprint()));
-    let mut rows = Vec::new();
-    for key in &set.keys {
-        let until = key.valid.until.map_or("without end".to_owned(), rfc3339);
-        let mut more = Vec::new();
-        if let Some(since) = key.compromised_since {
-            more.push(format!("COMPROMISED since {}", rfc3339(since)));
-        }
-        if let Some(next) = &key.superseded_by {
-            more.push(format!("superseded by {}", safe(next)));
-        }
-        rows.push(vec![safe(&key.key_id), key.use_.to_string(), rfc3339(key.valid.from), until, more.join("; ")]);
-    }
-    let head =
-        [("KEY", Align::Left), ("FOR", Align::Left), ("FROM", Align::Left), ("UNTIL", Align::Left), ("", Align::Left)];
-    let text = lines.0 + &table(&head, &rows);
-    Shown { text, json: serde_json::to_value(set).unwrap_or(Value::Null) }
-}
-
-fn bundle(file: File) -> anyhow::Result<Shown> {
-    let mut bundle = Bundle::open(file, MAX_UNPACKED)?;
-    let facts: RunFacts = serde_json::from_slice(&bundle.file(RUN_FACTS)?).context(RUN_FACTS)?;
-    let results = bundle.file("results.json")?;
-    let results = Results::from_bytes(&results)?;
-    let mut exchanges: Vec<Exchange> = Vec::new();
-    for line in BufReader::new(bundle.stream("exchanges.jsonl")?).lines() {
-        exchanges.push(serde_json::from_str(&line?).context("exchanges.jsonl")?);
-    }
-    let mut text = facts_text(&facts);
-    text += "\nWhat was asked and answered\n";
-    text += &exchanges_text(&exchanges);
-    text += "\nWhat the answers hold\n";
-    text += &populations_text(&facts);
-    text += "\nWhat the checks found\n";
-    text += &results_text(&results);
-    let json = json!({"run": facts, "exchanges": exchanges, "results": results});
-    Ok(Shown { text, json })
-}
-
-fn facts_text(facts: &RunFacts) -> String {
-    let mut lines = Lines(String::new());
-    lines.add("run of", facts.job.as_str());
-    lines.add("slot", facts.slot.map_or("none: asked for by hand".to_owned(), rfc3339));
-    lines.add("source", format!("{} ({}) {}", facts.source.name, facts.source.kind, facts.source.identity));
-    lines.add("collector", format!("{} version {}", facts.collector.id, facts.collector.version));
-    lines.add("agent", &facts.agent.version);
-    lines.add("plan", facts.plan.to_string());
-    lines.add("outcome", outcome(facts.outcome).to_owned() + if facts.late { ", late" } else { "" });
-    lines.add_unless_empty("reason", &facts.reason);
-    for (number, attempt) in facts.attempts.iter().enumerate() {
-        let ended = attempt.error.as_deref().unwrap_or("ended");
-        let name = format!("attempt {}", number + 1);
-        lines.add(&name, format!("{} to {}: {ended}", rfc3339(attempt.started_at), rfc3339(attempt.ended_at)));
-    }
-    if let Some(window) = facts.window {
-        lines.add("window", format!("{} to {}", rfc3339(window.from), rfc3339(window.to)));
-    }
-    for input in &facts.inputs {
-        let digest = |d: Digest| format!(" (SHA-256 {d})");
-        let found = input.bundle.as_deref().unwrap_or("none was found");
-        lines.add("input", format!("{}: {found}{}", input.name, input.sha256.map(digest).unwrap_or_default()));
-    }
-    lines.0
-}
-
-fn exchanges_text(exchanges: &[Exchange]) -> String {
-    let mut rows = Vec::new();
-    for exchange in exchanges {
-        let answer = match exchange.answer {
-            Answer::Ok => "ok",
-            Answer::Denied => "denied",
-            Answer::Missing => "missing",
-            Answer::Failed => "failed",
-            Answer::TimedOut => "timed out",
-            Answer::CutShort => "cut short",
-        };
-        let mut detail = exchange.detail.clone();
-        for redaction in &exchange.redactions {
-            detail += &format!("; {} removed x {} ({})", redaction.place, redaction.count, redaction.rule);
-        }
-        rows.push(vec![
-            exchange.number.to_string(),
-            rfc3339(exchange.started_at),
-            cut(&exchange.caller, 24),
-            cut(&request(exchange), 70),
-            answer.to_owned(),
-            bytes(exchange.bytes),
-            cut(detail.trim_start_matches("; "), 80),
-        ]);
-    }
-    let head = [
-        ("NO", Align::Right),
-        ("WHEN", Align::Left),
-        ("AS", Align::Left),
-        ("ASKED", Align::Left),
-        ("ANSWER", Align::Left),
-        ("KEPT", Align::Right),
-        ("", Align::Left),
-    ];
-    table(&head, &rows)
-}
-
-/// A request in one line: its path or its words, where it has such.
-fn request(exchange: &Exchange) -> String {
-    let words = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(list) => {
-            list.iter().map(|v| v.as_str().map_or(v.to_string(), str::to_owned)).collect::<Vec<_>>().join(" ")
-        }
-        other => other.to_string(),
-    };
-    let what = match &exchange.request {
-        Value::Object(members) if members.len() == 1 => members.values().map(words).collect(),
-        Value::Object(members) => {
-            members.get("path").or_else(|| members.get("argv")).map_or_else(|| exchange.request.to_string(), words)
-        }
-        other => words(other),
-    };
-    format!("{} {what}", exchange.operation)
-}
-
-fn populations_text(facts: &RunFacts) -> String {
-    let mut rows = Vec::new();
-    for (kind, population) in &facts.populations {
-        let (state, why) = match population {
-            Population::Whole => ("whole", ""),
-            Population::Cut(why) => ("cut", why.as_str()),
-            Population::Unread(why) => ("unread", why.as_str()),
-            Population::Absent(why) => ("absent", why.as_str()),
-        };
-        let records = facts.records.get(kind).copied().unwrap_or(0);
-        rows.push(vec![safe(kind), records.to_string(), state.to_owned(), cut(why, 100)]);
-    }
-    let head = [("KIND", Align::Left), ("RECORDS", Align::Right), ("LIST", Align::Left), ("", Align::Left)];
-    let mut text = table(&head, &rows);
-    for gap in &facts.gaps {
-        text += &format!("not read: {}\n", safe(gap));
-    }
-    text
-}
-
-fn results_text(results: &Results) -> String {
-    let mut text = String::new();
-    for check in &results.checks {
-        let named = |map: Vec<&String>| map.into_iter().map(|c| safe(c)).collect::<Vec<_>>().join(" ");
-        let criteria = [
-            ("SOC 2", named(check.criteria.soc2.keys().collect())),
-            ("HIPAA", named(check.criteria.hipaa.keys().collect())),
-        ];
-        let criteria: Vec<String> =
-            criteria.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {list}")).collect();
-        text += &format!("{}: {}\n", safe(&check.id), check_counts(check));
-        text += &format!(
-            "    asked of {} {}: {}\n",
-            check.population.size,
-            safe(&check.population.kind),
-            safe(&check.definition.pass)
-        );
-        if !criteria.is_empty() {
-            text += &format!("    evidence mapped to {}\n", criteria.join("; "));
-        }
-        if !check.note.is_empty() {
-            text += &format!("    {}\n", safe(&check.note));
-        }
-        for (what, rows) in [("fail", &check.rows.fail), ("unknown", &check.rows.unknown)] {
-            for row in rows {
-                let id = row.id.as_deref().unwrap_or("(what was not read)");
-                text += &format!("    {what:<8} {}: {}\n", safe(id), safe(&row.reason));
-            }
-        }
-        if !check.rows.exempt.is_empty() {
-            text += &format!("    exempt   {}\n", safe(&check.rows.exempt.join(", ")));
-        }
-    }
-    if text.is_empty() {
-        text = "no checks\n".to_owned();
-    }
-    text
-}
-
-fn check_counts(check: &CheckResult) -> String {
-    counts(&Counts {
-        pass: check.pass,
-        fail: check.fail,
-        unknown: check.unknown,
-        not_applicable: check.not_applicable,
-        exempt: check.exempt,
-    })
 }
 
 #[cfg(test)]

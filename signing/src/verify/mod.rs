@@ -4,6 +4,7 @@
 //! error, never an absence. What is wrong is a finding, what is not proved a limit, and the verdict tells both. It never says who did
 //! it, and nothing about the controls.
 
+mod append;
 mod deep;
 mod findings;
 mod keyring;

@@ -4,11 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
-    Progress, Stage,
+    Progress, Stage, append,
     findings::{CannotVerify, Code, Findings},
     names::{Part, TileName},
     objects::open_seal,
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     digest::Digest,
     layout::{self, CHECKPOINT},
-    log::{Checkpoint, Edge, LogError, MAX_CHECKPOINT, MAX_LEAF, leaf_hash},
+    log::{Checkpoint, MAX_CHECKPOINT, MAX_LEAF, leaf_hash},
     seal::MAX_SEAL,
     statement::{Known, Statement},
     store::Reader,
@@ -32,12 +31,6 @@ const MAX_LISTED: usize = 1_000;
 
 /// The most bytes of a tile or entry bundle.
 const MAX_TILE: u64 = WIDTH * (MAX_LEAF as u64 + 2);
-
-/// The most bytes of the decision of an append.
-const MAX_APPEND: u64 = 16 * 1024 * 1024;
-
-/// The format of one.
-const APPEND_FORMAT: &str = "evidenced-append/1";
 
 /// How a directory's unfinished writes begin.
 const TEMPORARY: &str = ".tmp-";
@@ -102,30 +95,6 @@ struct Search<'a, 'b, 'c> {
     beyond: Counted<String>,
     /// The leaves of an append that was decided, and not finished.
     unfinished: Option<Vec<Vec<u8>>>,
-}
-
-/// The JSON of `append/<old size>`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Decision {
-    format: String,
-    #[serde(rename = "instance")]
-    _instance: String,
-    old_size: u64,
-    leaves: Vec<String>,
-}
-
-impl Decision {
-    /// Its leaves.
-    fn parse(bytes: &[u8], old: u64) -> Result<Vec<Vec<u8>>, String> {
-        let decision: Self =
-            serde_json::from_slice(bytes).map_err(|e| format!("it is no decision of an append: {e}"))?;
-        if decision.format != APPEND_FORMAT || decision.old_size != old || decision.leaves.is_empty() {
-            return Err(format!("it does not decide an append to {old} entries"));
-        }
-        let leaves = decision.leaves.iter().map(|leaf| STANDARD.decode(leaf));
-        leaves.collect::<Result<_, _>>().map_err(|e| format!("a leaf in it is no base64: {e}"))
-    }
 }
 
 /// Lists the archive. `seen` are the checkpoint's bytes as they were fixed.
@@ -337,9 +306,9 @@ impl Search<'_, '_, '_> {
             self.beyond.add(name.to_owned());
             return Ok(());
         }
-        let decision = match fetch(self.reader, name, MAX_APPEND)? {
-            Fetched::Bytes(bytes) => Decision::parse(&bytes, old),
-            Fetched::TooLong => Err(format!("it is longer than {MAX_APPEND} bytes")),
+        let decision = match fetch(self.reader, name, append::MAX_APPEND)? {
+            Fetched::Bytes(bytes) => append::leaves(&bytes, old),
+            Fetched::TooLong => Err(format!("it is longer than {} bytes", append::MAX_APPEND)),
             // Covered ones may go at any time.
             Fetched::Absent => return Ok(()),
         };
@@ -397,7 +366,10 @@ impl Search<'_, '_, '_> {
                 return Ok(());
             }
         }
-        let decided = self.decided()?;
+        let decided = match &self.unfinished {
+            Some(leaves) => append::objects(self.reader, self.checkpoint, leaves)?,
+            None => BTreeMap::new(),
+        };
         let beyond = std::mem::take(&mut self.beyond);
         for name in beyond.first {
             match decided.get(&name) {
@@ -420,25 +392,6 @@ impl Search<'_, '_, '_> {
             }
         }
         Ok(())
-    }
-
-    /// The objects that the unfinished append makes, by name.
-    fn decided(&self) -> Result<BTreeMap<String, Vec<u8>>, CannotVerify> {
-        let mut made = BTreeMap::new();
-        if let Some(leaves) = &self.unfinished {
-            match Edge::read(self.reader, self.checkpoint.size, self.checkpoint.root) {
-                Ok(mut edge) => {
-                    let appended = edge.append(leaves, &mut |name, bytes| {
-                        made.insert(name, bytes);
-                    });
-                    appended.map_err(|e| CannotVerify::new(layout::append(self.checkpoint.size), with_source(&e)))?;
-                }
-                Err(LogError::Read { name, source }) => return Err(CannotVerify::read(&name, &source)),
-                // The log's own objects are wrong, which has been said.
-                Err(_) => {}
-            }
-        }
-        Ok(made)
     }
 
     /// The partial tiles that published checkpoints rest on.
