@@ -134,7 +134,7 @@ pub async fn pipeline(
         tracing::error!(
             "the archive is away, and without it it is not known what is due: trying again in {} s: {}",
             AGAIN.as_secs(),
-            daemon::chain(&error)
+            crate::run::chain(&error)
         );
         tokio::time::sleep(AGAIN).await;
     }
@@ -172,6 +172,7 @@ pub fn daemon(
         state_dir: config.state_dir.clone(),
         parallel: usize::from(config.parallel_jobs),
         append_every: config.append_every.get(),
+        max_spool_bytes: config.max_spool_bytes,
         stop_within: config.stop_within.get(),
         settle: config.schedule.settle.get(),
         accept_clock,

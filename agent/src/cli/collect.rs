@@ -62,7 +62,7 @@ struct Report {
     logged: u64,
     /// Why what was read is not all in the log.
     waiting: Option<String>,
-    /// The pid's state_dir answered.
+    /// Whether a running daemon did it.
     through_daemon: bool,
     #[serde(skip)]
     first: bool,

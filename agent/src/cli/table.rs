@@ -16,18 +16,21 @@ pub fn width() -> Option<usize> {
     rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns >= 40)
 }
 
+/// A column of numbers.
+type Number = fn(&Line) -> u64;
+
 /// The table of some runs, by job. Columns for what is not applicable and for exempt rows are there when there are any.
 pub fn render(lines: &[Line], width: Option<usize>) -> String {
     let mut lines: Vec<&Line> = lines.iter().collect();
     lines.sort_by(|a, b| a.job.cmp(&b.job));
-    let number = |of: fn(&Line) -> u64| lines.iter().map(|line| of(line).to_string()).collect::<Vec<_>>();
+    let number = |of: Number| lines.iter().map(|line| of(line).to_string()).collect::<Vec<_>>();
     let mut columns = vec![
         ("RECORDS", number(|line| line.records)),
         ("PASS", number(|line| line.totals.pass)),
         ("FAIL", number(|line| line.totals.fail)),
         ("UNKNOWN", number(|line| line.totals.unknown)),
     ];
-    let optional: [(&str, fn(&Line) -> u64); 2] =
+    let optional: [(&str, Number); 2] =
         [("NOT APPLICABLE", |line| line.totals.not_applicable), ("EXEMPT", |line| line.totals.exempt)];
     for (name, of) in optional {
         if lines.iter().any(|line| of(line) > 0) {

@@ -6,8 +6,14 @@ use std::collections::BTreeSet;
 use signing::layout::Job;
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
-use super::{Daemon, Mode, chain, plans::Kind, plans::PAUSED};
-use crate::control::{Answer, Ask, Asked, Line};
+use super::{
+    Daemon, Mode,
+    plans::{Kind, PAUSED},
+};
+use crate::{
+    control::{Answer, Ask, Asked, Line},
+    run::chain,
+};
 
 /// An ask on its way.
 pub struct Hand {

@@ -37,7 +37,7 @@ use crate::{
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError},
-    run::{Env, Place},
+    run::{Env, Place, chain},
     scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
 };
 use hand::Hand;
@@ -69,6 +69,8 @@ pub struct Settings {
     pub parallel: usize,
     /// What is spooled enters the log after this at the latest.
     pub append_every: Duration,
+    /// No run starts while the spool is larger.
+    pub max_spool_bytes: Option<u64>,
     /// How long a stop waits for runs to end by themselves.
     pub stop_within: Duration,
     /// How long a run may take from its end into the log; the plan says so.
@@ -197,16 +199,32 @@ impl Daemon {
     /// Does what is asked here, by hand and without a schedule, and ends.
     pub async fn once(mut self, asked: Asked, signals: mpsc::Receiver<()>) -> Exit {
         self.mode = Mode::Once;
+        self.drain_at = Some(Instant::now());
         let (keep, none) = mpsc::channel(1);
         self.scheduler = Some(Scheduler::new(
             self.settings.parallel,
             self.clock.now(),
             self.jobs.iter().map(|setup| setup.job.clone()),
         ));
+        self.warn_of_clock();
         self.ask(asked).await;
         let exit = self.work(none, signals).await;
         drop(keep);
         exit
+    }
+
+    /// A run by hand is somebody's will, also under a clock that may be wrong: but it is said.
+    fn warn_of_clock(&self) {
+        let now = self.clock.now();
+        let Some(last) = self.pipeline.last_sealed() else { return };
+        if now < last {
+            tracing::warn!(now = %rfc3339(now), newest = %rfc3339(last), "the clock is behind the newest entry: set it right");
+        } else if now > last + TimeDelta::days(1) && self.clock.synchronised() == Some(false) {
+            tracing::warn!(
+                now = %rfc3339(now), newest = %rfc3339(last),
+                "nothing synchronises the clock, and it is more than a day after the newest entry: make sure that it is right"
+            );
+        }
     }
 
     async fn work(&mut self, mut asked: mpsc::Receiver<Asked>, mut signals: mpsc::Receiver<()>) -> Exit {
@@ -253,6 +271,7 @@ impl Daemon {
             return now + LOOK;
         }
         if self.again_at.is_some() {
+            // The disk, or the spool, has no room.
             return now + LOOK;
         }
         if self.mode == Mode::Daemon && !self.keep_plan(now).await {
@@ -260,7 +279,11 @@ impl Daemon {
             return now + LOOK;
         }
         self.hands_go_on();
-        if !self.decide(now).await {
+        let full = self.is_spool_full();
+        if let Some(scheduler) = &mut self.scheduler {
+            scheduler.spool_full(full);
+        }
+        if !self.decide(now).await || full {
             self.again_at = Some(Instant::now() + AGAIN);
         }
         let wake = self.scheduler.as_ref().and_then(|scheduler| scheduler.wake(now));
@@ -301,6 +324,25 @@ impl Daemon {
             self.held.send_replace(None);
         }
         true
+    }
+
+    fn is_spool_full(&self) -> bool {
+        let Some(most) = self.settings.max_spool_bytes else { return false };
+        match size(&self.settings.state_dir.join("spool")) {
+            Ok(bytes) if bytes > most => {
+                tracing::error!(
+                    bytes,
+                    most,
+                    "the spool is larger than max_spool_bytes: no run starts until the archive took it"
+                );
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::error!(%error, "the spool cannot be measured");
+                false
+            }
+        }
     }
 
     fn is_held(&self) -> bool {
@@ -528,15 +570,18 @@ impl Daemon {
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+/// The bytes of a directory's files. What goes while it is looked at counts nothing.
+fn size(dir: &std::path::Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(about) if about.is_dir() => size(&entry.path()),
+            other => other.map(|about| about.len()),
+        }
+        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(e) })?;
     }
-    text
+    Ok(bytes)
 }
 
 async fn at(instant: Option<Instant>) {

@@ -7,12 +7,12 @@ use signing::{digest::Digest, layout::Job, statement::Counts, time::rfc3339};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{chain, marker::Marker, marker::Markers};
+use super::marker::{Marker, Markers};
 use crate::{
     control::Line,
     jobs::JobSetup,
     pipeline::{Pipeline, PipelineError, Spooled},
-    run::{self, Env, Ran, Task},
+    run::{self, Env, Ran, Task, chain},
     scheduler::Start,
 };
 
@@ -91,7 +91,7 @@ impl One {
         };
         let line = line(&ran);
         tracing::info!(
-            %job, slot = slot.map(rfc3339), outcome = ?ran.facts.outcome, records = line.records, pass = line.totals.pass,
+            %job, slot = slot.map(rfc3339), outcome = word(ran.facts.outcome), records = line.records, pass = line.totals.pass,
             fail = line.totals.fail, unknown = line.totals.unknown, note = line.note, "run ended"
         );
         if ran.stopped_empty && slot.is_some() {
@@ -172,6 +172,14 @@ impl One {
                 }
             }
         }
+    }
+}
+
+fn word(outcome: signing::statement::Outcome) -> &'static str {
+    match outcome {
+        signing::statement::Outcome::Collected => "collected",
+        signing::statement::Outcome::Partial => "partial",
+        signing::statement::Outcome::Failed => "failed",
     }
 }
 

@@ -10,10 +10,11 @@ use signing::{
     time::Utc,
 };
 
-use super::{Daemon, Mode, chain};
+use super::{Daemon, Mode};
 use crate::{
     jobs::{Jobs, PlanHead, same_promise},
     pipeline::{Pipeline, PipelineError, PlanBasis},
+    run::chain,
     scheduler::{Scheduler, Terms},
 };
 

@@ -106,6 +106,7 @@ impl World {
             state_dir,
             parallel: 4,
             append_every: self.append_every,
+            max_spool_bytes: None,
             stop_within: Duration::from_secs(10),
             settle: Duration::from_secs(600),
             accept_clock: self.accept_clock,
@@ -277,7 +278,7 @@ async fn a_run_that_the_agent_died_in_is_run_again_within_its_time() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_jumps_hours_misses_what_it_passed_and_set_back_repeats_nothing() {
     let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
-    let world = World::new("2026-06-01T00:30:00Z", &[fake.clone()]);
+    let world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
     let agent = world.start().await;
     world.until("2026-06-01T02:10:00Z").await;
     world.clock.jump(hours(5));
@@ -299,7 +300,7 @@ async fn a_clock_that_jumps_hours_misses_what_it_passed_and_set_back_repeats_not
 #[tokio::test(start_paused = true)]
 async fn a_clock_years_ahead_is_held_until_a_second_clock_agrees() {
     let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
-    let world = World::new("2026-06-01T00:30:00Z", &[fake.clone()]);
+    let world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
     let agent = world.start().await;
     world.until("2026-06-01T02:10:00Z").await;
     world.clock.set_synchronised(Some(false));
@@ -345,7 +346,7 @@ async fn a_start_years_later_is_held_unless_the_clock_is_accepted() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_puts_nothing_in_force_and_a_start_ends_it() {
     let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
-    let world = World::new("2026-06-01T00:30:00Z", &[fake.clone()]);
+    let world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
     let agent = world.start().await;
     world.until("2026-06-01T02:30:00Z").await;
     let done_ = Answer::Done { logged: 1, waiting: None };
@@ -473,7 +474,7 @@ async fn an_ask_beside_the_schedule_takes_no_slot() {
 #[tokio::test(start_paused = true)]
 async fn a_spool_without_room_is_waited_for_and_what_was_read_is_not_read_again() {
     let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
-    let world = World::new("2026-06-01T00:30:00Z", &[fake.clone()]);
+    let world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
     let agent = world.start().await;
     sleep(Duration::from_secs(120)).await;
     // A spool that is no directory takes nothing, whoever runs the test.
@@ -494,7 +495,7 @@ async fn a_spool_without_room_is_waited_for_and_what_was_read_is_not_read_again(
 #[tokio::test(start_paused = true)]
 async fn an_archive_that_is_away_stops_no_run_and_gets_everything_later() {
     let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
-    let world = World::new("2026-06-01T00:30:00Z", &[fake.clone()]);
+    let world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
     let agent = world.start().await;
     sleep(Duration::from_secs(120)).await;
     let (archive, aside) = (world.path("archive/test+daemon"), world.path("archive/aside"));

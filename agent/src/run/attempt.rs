@@ -158,7 +158,8 @@ pub fn panic_text(error: JoinError) -> String {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -121,7 +121,7 @@ pub fn source(name: &str, collectors: &[Arc<Fake>]) -> Source {
 fn read(context: &mut Context<'_>, what: &str, answer: Answer) -> Result<(), CollectError> {
     let now = (context.now)();
     let draft = Draft { answer, ended_at: now, ..Draft::new("read-file", json!({"path": what}), "uid 0 (root)", now) };
-    let body = (answer == Answer::Ok).then(|| what.as_bytes());
+    let body = (answer == Answer::Ok).then_some(what.as_bytes());
     context.recorder.record(draft, "txt", body)?;
     Ok(())
 }

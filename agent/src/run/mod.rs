@@ -20,7 +20,8 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use attempt::{Ended, Place};
+use attempt::Ended;
+pub use attempt::{Place, chain};
 use reading::Reading;
 
 use crate::{

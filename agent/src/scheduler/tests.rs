@@ -249,6 +249,20 @@ fn a_job_that_left_the_configuration_is_not_run_and_its_due_slot_is_missed() {
 }
 
 #[test]
+fn with_a_full_spool_nothing_starts_and_what_passes_is_blocked() {
+    let mut s = scheduler(4, "2026-01-01T00:00:00Z", &["a"]);
+    s.adopt(digest(1), &plan("2026-01-01T00:00:00Z", &[("a", 30)]));
+    let slot = at("2026-01-01T00:00:00Z");
+    s.spool_full(true);
+    assert_eq!(s.decide(slot), []);
+    let gone = s.wake(slot).unwrap();
+    assert_eq!(missed(&s.decide(gone)), [(slot, slot, 1, Cause::Blocked)]);
+    s.spool_full(false);
+    let next = s.wake(gone).unwrap();
+    assert_eq!(starts(&s.decide(next)), [(job("a"), at("2026-01-01T00:30:00Z"), false)]);
+}
+
+#[test]
 fn a_spread_moves_the_start_and_not_the_slot() {
     let mut spread = plan("2026-01-01T00:00:00Z", &[("a", 30)]);
     spread.jobs[0].spread_seconds = 300;

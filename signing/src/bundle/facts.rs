@@ -43,7 +43,7 @@ pub struct RunFacts {
     pub started_at: Utc,
     /// When the last attempt ended.
     pub ended_at: Utc,
-    /// One or more. The bundle holds the last one's exchanges.
+    /// One or more. The bundle holds the exchanges of the one that read most; of equals, the last.
     pub attempts: Vec<Attempt>,
     /// As in the receipt.
     pub outcome: Outcome,
