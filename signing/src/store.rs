@@ -55,7 +55,15 @@ impl Dir {
 
 impl Reader for Dir {
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send + '_>>> {
-        match File::open(self.0.join(name)) {
+        let path = self.0.join(name);
+        match std::fs::metadata(&path) {
+            // A pipe or a device would hang the reader, or never end.
+            Ok(found) if !found.is_file() => return Err(io::Error::other("it is no plain file")),
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        match File::open(path) {
             Ok(file) => Ok(Some(Box::new(file))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),

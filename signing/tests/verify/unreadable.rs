@@ -79,3 +79,16 @@ fn an_entry_of_a_later_version_leaves_the_question_open() {
     assert_eq!(cannot.object, "entry 4");
     assert!(cannot.reason.contains("receipt:v2") && cannot.reason.contains("newer"), "{cannot}");
 }
+
+#[test]
+fn what_is_no_plain_file_is_named_and_never_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    let seal = sound().names("seal/").remove(3);
+    std::fs::remove_file(dir.path().join(&seal)).unwrap();
+    std::fs::create_dir(dir.path().join(&seal)).unwrap();
+    let reader = signing::store::Dir::new(dir.path());
+    let cannot = signing::verify::verify(&reader, &Options::trusting(trust()), &|_| {}).unwrap_err();
+    assert_eq!(cannot.object, seal);
+    assert!(cannot.reason.contains("no plain file"), "{cannot}");
+}
