@@ -163,8 +163,11 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "next       {}  {}", instant(&next.slot), next.job)?;
     }
     for ended in &status.last {
-        let slot = ended.slot.as_ref().map_or("by hand".into(), instant);
-        writeln!(out, "last       {}  {}  {}", slot, ended.line.job, table::outcome(ended.line.outcome))?;
+        let (at, by_hand) = match &ended.slot {
+            Some(slot) => (instant(slot), ""),
+            None => (instant(&ended.at), ", by hand"),
+        };
+        writeln!(out, "last       {at}  {}  {}{by_hand}", ended.line.job, table::outcome(ended.line.outcome))?;
     }
     Ok(())
 }

@@ -16,6 +16,9 @@ pub fn width() -> Option<usize> {
     rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns >= 40)
 }
 
+/// A note with less room than this beside its numbers stands below them.
+const LEAST_NOTE: usize = 30;
+
 /// A column of numbers.
 type Number = fn(&Line) -> u64;
 
@@ -31,7 +34,7 @@ pub fn render(lines: &[Line], width: Option<usize>) -> String {
         ("UNKNOWN", number(|line| line.totals.unknown)),
     ];
     let optional: [(&str, Number); 2] =
-        [("NOT APPLICABLE", |line| line.totals.not_applicable), ("EXEMPT", |line| line.totals.exempt)];
+        [("N/A", |line| line.totals.not_applicable), ("EXEMPT", |line| line.totals.exempt)];
     for (name, of) in optional {
         if lines.iter().any(|line| of(line) > 0) {
             columns.push((name, number(of)));
@@ -43,12 +46,15 @@ pub fn render(lines: &[Line], width: Option<usize>) -> String {
     out.push('\n');
     for (at, line) in lines.iter().enumerate() {
         let cells = columns.iter().map(|(name, cells)| (cells[at].as_str(), widest(name, cells)));
-        let mut text = row(line.job.as_str(), outcome(line.outcome), jobs, cells);
+        let text = row(line.job.as_str(), outcome(line.outcome), jobs, cells);
+        out.push_str(&text);
         if !line.note.is_empty() {
-            text.push_str("   ");
-            text.push_str(&safe(&line.note));
+            // Numbers are never cut; where they leave no room, the note has a line of its own.
+            let fits = width.is_none_or(|width| text.chars().count() + LEAST_NOTE <= width);
+            let before = if fits { text.chars().count() + 3 } else { 4 };
+            out.push_str(if fits { "   " } else { "\n    " });
+            out.push_str(&cut(&safe(&line.note), width.map(|width| width.saturating_sub(before))));
         }
-        out.push_str(&cut(&text, width));
         out.push('\n');
     }
     out
@@ -74,7 +80,9 @@ pub fn outcome(outcome: Option<Outcome>) -> &'static str {
 
 fn cut(text: &str, width: Option<usize>) -> String {
     match width {
-        Some(width) if text.chars().count() > width => text.chars().take(width - 1).chain(['…']).collect(),
+        Some(width) if text.chars().count() > width => {
+            text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+        }
         _ => text.to_owned(),
     }
 }
@@ -110,7 +118,14 @@ host/accounts@this         partial         41    38     2        1   /etc/shadow
 host/disk-encryption@this  collected        3     0     3        0
 ";
         assert_eq!(render(&lines, None), expected);
-        assert!(render(&lines, Some(90)).lines().all(|line| line.chars().count() <= 90));
+        let narrow = render(&lines, Some(100));
+        assert!(narrow.contains("        1   /etc/shadow: permission denied…\n"), "{narrow}");
+        assert!(narrow.lines().all(|line| line.chars().count() <= 100));
+        let narrower = render(&lines, Some(70));
+        assert!(
+            narrower.contains("        1\n    /etc/shadow: permission denied; run as root to know\n"),
+            "{narrower}"
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::{
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError},
-    run::{Env, Place, chain},
+    run::{Env, Hanging, Place, chain},
     scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
 };
 use hand::Hand;
@@ -158,7 +158,7 @@ impl Daemon {
         // What a dead agent was working on; what mattered of it is in the spool.
         clear(&work)?;
         let markers = Markers::new(&settings.state_dir, disk)?;
-        let env = Env { work, clock: clock.clone(), place: settings.place };
+        let env = Env { work, clock: clock.clone(), place: settings.place, hanging: Hanging::default() };
         let watch = ClockWatch::new(pipeline.last_sealed(), clock.now(), Duration::ZERO);
         Ok(Self {
             settings,

@@ -1,21 +1,51 @@
 //! One attempt of a collector, kept apart from the agent: its panic, its hanging and its stopping end here, as values.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use collectors::{
     contract::{CollectError, Context, Now},
     recorder::Recorder,
 };
+use signing::layout::Job;
 use tokio::{sync::oneshot, task::JoinError, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::Task;
+use super::{Env, Task};
 
 /// The error of an attempt that the agent stopped because it was told to stop.
 pub const STOPPED: &str = "stopped: the agent was told to stop before the run ended";
 
 /// How long a cancelled collector may take to let go of its thread.
 const LET_GO: Duration = Duration::from_secs(2);
+
+/// A job of which so many runs were abandoned and still hold their threads is not begun again: threads are finite.
+const MOST_HANGING: usize = 3;
+
+/// Abandoned threads that did not end yet, by job.
+#[derive(Debug, Clone, Default)]
+pub struct Hanging(Arc<Mutex<BTreeMap<Job, usize>>>);
+
+impl Hanging {
+    fn count(&self) -> MutexGuard<'_, BTreeMap<Job, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a thread for as long as it lives.
+    fn watch(&self, job: &Job, ended: oneshot::Receiver<Ended>) {
+        *self.count().entry(job.clone()).or_default() += 1;
+        let (this, job) = (self.clone(), job.clone());
+        tokio::spawn(async move {
+            let _ = ended.await;
+            tracing::warn!(%job, "an abandoned thread of the collector came to its end");
+            this.count().entry(job).and_modify(|hanging| *hanging = hanging.saturating_sub(1));
+        });
+    }
+}
 
 /// Where a collector runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +73,8 @@ pub enum Ended {
     Abandoned(Box<Ended>),
     /// It could not be started.
     NotStarted(String),
+    /// It was not started: so many abandoned runs of the job hold their threads.
+    Crowded(usize),
 }
 
 impl Ended {
@@ -57,6 +89,11 @@ impl Ended {
             Self::Abandoned(why) => {
                 let why = why.error(deadline).unwrap_or_default();
                 format!("{why}; it did not stop when told to, and its thread was abandoned")
+            }
+            Self::Crowded(hanging) => {
+                format!(
+                    "not begun: {hanging} earlier runs of the collector hang and hold their threads; restart the agent to end them"
+                )
             }
             Self::NotStarted(why) => format!("the collector could not be started: {why}"),
         })
@@ -74,7 +111,11 @@ impl Ended {
 }
 
 /// Runs the collector once, with `dir` for its exchanges.
-pub async fn attempt(place: Place, task: &Task, dir: &Path, now: Now, end: Instant, stop: &CancellationToken) -> Ended {
+pub async fn attempt(env: &Env, task: &Task, dir: &Path, now: Now, end: Instant, stop: &CancellationToken) -> Ended {
+    let hanging = env.hanging.count().get(&task.job).copied().unwrap_or(0);
+    if hanging >= MOST_HANGING {
+        return Ended::Crowded(hanging);
+    }
     let cancel = CancellationToken::new();
     let (done, mut ended) = oneshot::channel();
     let (collector, dir, inputs) = (task.collector.clone(), dir.to_owned(), task.inputs.clone());
@@ -90,7 +131,7 @@ pub async fn attempt(place: Place, task: &Task, dir: &Path, now: Now, end: Insta
             let _ = done.send(supervise(work, cancel).await);
         }
     };
-    match place {
+    match env.place {
         Place::Shared => drop(tokio::spawn(supervised)),
         Place::Own => {
             if let Err(error) = on_own_thread(task.job.as_str(), supervised) {
@@ -104,11 +145,12 @@ pub async fn attempt(place: Place, task: &Task, dir: &Path, now: Now, end: Insta
         () = stop.cancelled() => Ended::Stopped,
     };
     cancel.cancel();
-    match tokio::time::timeout(LET_GO, ended).await {
+    match tokio::time::timeout(LET_GO, &mut ended).await {
         // It was done at the very moment.
         Ok(Ok(Ended::Done)) => Ended::Done,
         Ok(_) => why,
         Err(_) => {
+            env.hanging.watch(&task.job, ended);
             tracing::error!(job = %task.job, "the collector does not stop; its thread is abandoned");
             Ended::Abandoned(Box::new(why))
         }

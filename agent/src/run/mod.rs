@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use attempt::Ended;
-pub use attempt::{Place, chain};
+pub use attempt::{Hanging, Place, chain};
 use reading::Reading;
 
 use crate::{
@@ -41,6 +41,8 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Where collectors run.
     pub place: Place,
+    /// What hangs there.
+    pub hanging: Hanging,
 }
 
 /// One run to do.
@@ -118,7 +120,7 @@ pub async fn execute(env: &Env, task: Task, stop: &CancellationToken) -> Result<
             let clock = env.clock.clone();
             Arc::new(move || clock.now())
         };
-        let ended = attempt::attempt(env.place, &task, &dir, now, end, stop).await;
+        let ended = attempt::attempt(env, &task, &dir, now, end, stop).await;
         let dir = match &ended {
             // It may go on writing where it was: what counts is what had been kept by now.
             Ended::Abandoned(_) => copy_kept(dir.clone(), work.path().join(format!("attempt-{number}-kept")))

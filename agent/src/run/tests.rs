@@ -19,7 +19,7 @@ struct Bench {
 fn bench(place: Place) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let clock = SimClock::new("2026-11-22T04:00:00Z".parse().unwrap());
-    let env = Env { work: dir.path().to_owned(), clock: Arc::new(clock), place };
+    let env = Env { work: dir.path().to_owned(), clock: Arc::new(clock), place, hanging: Hanging::default() };
     Bench { dir, env }
 }
 
@@ -159,6 +159,23 @@ async fn a_collector_that_blocks_its_thread_is_abandoned_and_what_it_writes_late
     }
     assert_eq!(fs::read(ran.dir.join("exchanges.jsonl")).unwrap(), sealed);
     assert_eq!((ran.facts.outcome, counts(&ran)), (Outcome::Partial, (1, 0, 1)));
+}
+
+/// In real time, as above.
+#[tokio::test]
+async fn a_collector_that_blocks_each_time_does_not_take_thread_after_thread() {
+    let bench = bench(Place::Own);
+    let fake = Fake::new("test/thing", "@daily", [Act::Block]);
+    let task = Task { deadline: Duration::from_millis(200), ..task(&fake) };
+    let run = async || execute(&bench.env, task.clone(), &CancellationToken::new()).await.unwrap();
+    tokio::join!(run(), run(), run());
+    let refused = run().await;
+    assert_eq!((refused.facts.outcome, fake.runs.load(Ordering::SeqCst)), (Outcome::Failed, 3));
+    assert!(refused.facts.reason.contains("3 earlier runs of the collector hang"), "{}", refused.facts.reason);
+    fake.release();
+    while run().await.facts.outcome == Outcome::Failed {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
