@@ -67,7 +67,7 @@ fn log(place: &Place) -> Output {
     Command::new(tools::verifiers().join("bin/python"))
         .arg(tools::scripts().join("log.py"))
         .arg(place.origin())
-        .arg(list["vkey"].as_str().unwrap())
+        .arg(list["vkeys"][0].as_str().unwrap())
         .output()
         .unwrap()
 }

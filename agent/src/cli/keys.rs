@@ -108,7 +108,7 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
     let set = KeySet::open_untrusted(&bytes).with_context(|| format!("{} is no valid key set", path.display()))?;
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &set)?;
+        serde_json::to_writer_pretty(&mut out, &as_json(&set))?;
         writeln!(out)?;
         return Ok(());
     }
@@ -129,4 +129,23 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// The key set with what other tools ask for: the root by fingerprint, and checkpoint keys as C2SP signed-note verifier keys.
+fn as_json(set: &KeySet) -> serde_json::Value {
+    let vkeys: Vec<String> = set
+        .keys
+        .iter()
+        .filter(|key| matches!(key.use_, Use::Checkpoints))
+        .map(|key| signing::log::vkey(&set.origin, &key.spki))
+        .collect();
+    serde_json::json!({
+        "origin": set.origin,
+        "revision": set.revision,
+        "made_at": set.made_at,
+        "root": set.root.fingerprint(),
+        "root_spki": set.root,
+        "vkeys": vkeys,
+        "keys": set.keys,
+    })
 }
