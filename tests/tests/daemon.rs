@@ -32,8 +32,10 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn answers(place: &Place) -> bool {
-    place.run(["status"]).status.success() && place.path().join("evidence.state/control.sock").exists()
+/// Whether this very process answers: a killed one leaves its socket behind.
+fn answers(place: &Place, child: &Child) -> bool {
+    let said = place.run(["status", "--json"]);
+    serde_json::from_slice::<serde_json::Value>(&said.stdout).is_ok_and(|status| status["pid"] == child.id())
 }
 
 fn start(place: &Place) -> Child {
@@ -44,7 +46,7 @@ fn start(place: &Place) -> Child {
             "{}",
             fs::read_to_string(place.path().join("daemon.err")).unwrap()
         );
-        answers(place)
+        answers(place, &child)
     });
     child
 }
