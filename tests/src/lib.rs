@@ -1,5 +1,8 @@
 //! What the tests of the whole program share: the program itself, its work in a scratch directory, and the tools that others wrote.
 //! The promises are in `tests/tests/`.
 
+// Scratch files of tests need not be durable.
+#![allow(clippy::disallowed_methods)]
+
 pub mod program;
 pub mod tools;

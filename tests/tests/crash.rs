@@ -1,6 +1,6 @@
 //! `kill -9` at any moment loses nothing and doubles nothing. The kill at each single write is in the agent's own tests; here the
 //! whole program is killed at many moments, as an operating system would.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::time::Duration;
 

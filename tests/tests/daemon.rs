@@ -1,5 +1,5 @@
 //! The daemon as an operator meets it: started, asked, stopped, killed and started again.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
 //! What the documents promise exists: codes, commands, options, links, settings with their defaults.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,5 @@
 //! The README's first command, on the machine that runs the tests.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 

@@ -1,5 +1,5 @@
 //! The schemas of `signing/schemas` for what other crates write into a bundle: every member that `Exchange` and `Results` can have.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 #[path = "../../signing/tests/schema/mod.rs"]
 mod schema;

@@ -1,5 +1,5 @@
 //! Whatever is changed in an archive, by whomever, `verify` sees and names.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::{
     fs,
