@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     access::{Command, Host},
-    kept::{Kept, Listing, Reading, record},
+    kept::{self, Kept, Listing, Reading, record},
     scrub,
 };
 use crate::{
@@ -240,7 +240,7 @@ fn unit_of(root: &std::path::Path, pid: u32) -> Option<String> {
 
 /// The names of a kept directory list's configuration files, in order.
 fn drop_ins(body: &[u8]) -> Vec<String> {
-    let mut names: Vec<String> = super::sshd::names(body).into_iter().filter(|name| name.ends_with(".conf")).collect();
+    let mut names: Vec<String> = kept::names(body).into_iter().filter(|name| name.ends_with(".conf")).collect();
     names.sort();
     names.truncate(MOST_DROP_INS);
     names
@@ -454,9 +454,9 @@ fn auditd(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
         Reading::Text(text) if settings(&text.text).get("active").is_some_and(|active| active == "yes") => {
             match kept.file(AUDISP_REMOTE)? {
                 Reading::Text(remote) => {
-                    service.forwards_to = settings(&remote.text).get("remote_server").map(|s| {
-                        vec![s.clone()].into_iter().filter(|server| leaves_host(server)).collect()
-                    })
+                    service.forwards_to = settings(&remote.text)
+                        .get("remote_server")
+                        .map(|s| vec![s.clone()].into_iter().filter(|server| leaves_host(server)).collect())
                 }
                 Reading::Missing(why) | Reading::Unknown(why) => gaps.push(why),
             }
@@ -651,9 +651,7 @@ fn without_comments(text: &str) -> String {
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         match (quoted, c) {
-            (None, '#') if before.is_whitespace() => {
-                while rest.next_if(|next| *next != '\n').is_some() {}
-            }
+            (None, '#') if before.is_whitespace() => while rest.next_if(|next| *next != '\n').is_some() {},
             // Not within a path: `/etc/rsyslog.d/*.conf`.
             (None, '/') if before.is_whitespace() && rest.peek() == Some(&'*') => {
                 let mut star = false;

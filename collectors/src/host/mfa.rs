@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     access::Host,
-    kept::{Kept, Listing, Reading, record},
+    kept::{self, Kept, Listing, Reading, record},
     pam::{self, Files, Verdict},
     scrub,
     sshd::{self, Effective, Found},
@@ -85,7 +85,7 @@ impl Collector for Mfa {
             sshd::ask(&self.host, context).await?;
             for directory in DIRECTORIES {
                 let listed = self.host.list_directory(context, directory).await?;
-                for name in service_names(sshd::names(&context.recorder.body(&listed)?)) {
+                for name in service_names(kept::names(&context.recorder.body(&listed)?)) {
                     let path = format!("{directory}/{name}");
                     self.host.read_file(context, &path, &redaction(&path)).await?;
                 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     access::{Command, Host},
-    kept::{Kept, Listing, Reading, fits, record, why_not},
+    kept::{self, Kept, Listing, Reading, fits, record, why_not},
 };
 use crate::{
     contract::{BoxFuture, CollectError, Collector, Context, Evidence, Need, NeedKind, Population, Records, Spec},
@@ -242,7 +242,7 @@ pub(super) async fn ask(host: &Host, context: &mut Context<'_>) -> Result<(), Co
                 Included::File => queue.push_back(pattern),
                 Included::In { directory, name } => {
                     let listed = host.list_directory(context, directory).await?;
-                    let entries = names(&context.recorder.body(&listed)?);
+                    let entries = kept::names(&context.recorder.body(&listed)?);
                     queue.extend(entries.iter().filter(|entry| fits(name, entry)).map(|e| format!("{directory}/{e}")));
                 }
                 Included::NotFollowed => {}
@@ -585,12 +585,6 @@ fn examples(words: &[String]) -> Option<Vec<String>> {
         }
     }
     Some(all)
-}
-
-/// The names in a kept list of a directory.
-pub(super) fn names(body: &[u8]) -> Vec<String> {
-    let entries: Vec<super::kept::Entry> = serde_json::from_slice(body).unwrap_or_default();
-    entries.into_iter().map(|entry| entry.name).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ fn run(evidence: &FakeEvidence) -> MemoryRecords {
 }
 
 fn processes(names: &[&str]) -> FakeEvidence {
-    let list: Vec<Process> = names.iter().zip(1..).map(|(name, pid)| Process { pid, name: (*name).into(), unit: None }).collect();
+    let list: Vec<Process> =
+        names.iter().zip(1..).map(|(name, pid)| Process { pid, name: (*name).into(), unit: None }).collect();
     let body = serde_json::to_vec(&list).unwrap();
     FakeEvidence::new().add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, body)
 }
@@ -166,9 +167,11 @@ fn what_only_looks_like_forwarding_is_none() {
 
 #[test]
 fn a_work_directory_is_no_log_that_is_kept() {
-    for config in
-        ["$WorkDirectory /var/spool/rsyslog\n", "module(load=\"builtin:omfile\" FileOwner=\"root\")\n", "*.* /var/run/x\n"]
-    {
+    for config in [
+        "$WorkDirectory /var/spool/rsyslog\n",
+        "module(load=\"builtin:omfile\" FileOwner=\"root\")\n",
+        "*.* /var/run/x\n",
+    ] {
         let evidence = debian(&ALL).file(RSYSLOG, config);
         assert_eq!(run(&evidence).get("log_service", "rsyslog")["persistent"], json!(false), "{config}");
     }
@@ -185,7 +188,8 @@ fn forwarding_by_what_was_not_seen_running_is_unknown() {
     assert!(run(&hidden).get("log_state", "host")["forwards_to"].is_null());
     let upload = debian(&ALL).file(JOURNAL_UPLOAD, "[Upload]\nURL=https://logs.example\n");
     assert_eq!(run(&upload).get("log_state", "host")["forwards_to"], json!([]), "journal-upload does not run");
-    let list = r#"[{"pid":1,"name":"systemd"},{"pid":2,"name":"systemd-journal","unit":"systemd-journal-upload.service"}]"#;
+    let list =
+        r#"[{"pid":1,"name":"systemd"},{"pid":2,"name":"systemd-journal","unit":"systemd-journal-upload.service"}]"#;
     let uploads = upload.add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, list.into());
     let out = run(&uploads);
     assert_eq!(out.get("log_service", "journald")["running"], json!(false), "only what uploads runs");
