@@ -381,7 +381,9 @@ impl Host {
             Ok(Some(Ok(found))) => Ok(found),
             Ok(Some(Err(Some((answer, detail))))) => Err((answer, format!("looking for the program {name}: {detail}"))),
             Ok(Some(Err(None))) if name.starts_with('/') => Err((Answer::Missing, format!("no program {name}"))),
-            Ok(Some(Err(None))) => Err((Answer::Missing, format!("no program {name} in {}", SEARCH.join(":")))),
+            Ok(Some(Err(None))) => {
+                Err((Answer::Missing, format!("no program {name} among the system's or in /usr/local")))
+            }
         }
     }
 }
@@ -629,7 +631,10 @@ mod tests {
         let log = fs::read_to_string(bench.path("work/log.txt")).unwrap();
         let lines: Vec<&str> = log.lines().collect();
         assert!(lines[0].starts_with("sh: /") && lines[0].ends_with("bin/sh is run"), "{log}");
-        assert!(lines[1].starts_with("no-such-program: not run: no program no-such-program in /usr/sbin:"), "{log}");
+        assert!(
+            lines[1].starts_with("no-such-program: not run: no program no-such-program among the system's"),
+            "{log}"
+        );
     }
 
     #[tokio::test]

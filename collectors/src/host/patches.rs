@@ -64,7 +64,7 @@ const CHECKS: &str = r#"
   population: patch_state
   pass: 'if .reboot_required == null then null else .reboot_required | not end'
   says: "a restart is due: updates are installed but not all in use"
-  unknown: "whether a restart is due is not known: nothing on this host says so reliably"
+  unknown: "whether a restart is due is not known: no hook of the package manager records it here (on Debian, unattended-upgrades does)"
 "#;
 
 /// Pending updates and the last upgrade.
