@@ -15,6 +15,7 @@ use signing::{
 use super::{agent, collect};
 use crate::{
     clock::{Clock as _, SystemClock},
+    config::is_origin,
     durable::Disk,
     keystore,
 };
@@ -79,6 +80,10 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
         Some(origin) => origin,
         None => keystore::origin(&dir)?.unwrap_or_else(collect::new_origin),
     };
+    anyhow::ensure!(
+        is_origin(&origin),
+        "{origin:?} is no name for a log: write a host name and a path, such as `evidence.acme.example/prod`"
+    );
     let made = keystore::make(&Disk::new(), &dir, &origin, SystemClock.now())?;
     let paths = keystore::Paths::in_dir(&dir);
     println!("{} in {}, for origin {origin}.", if made.new { "Keys made" } else { "Keys were there" }, dir.display());

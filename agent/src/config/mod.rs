@@ -28,6 +28,7 @@ pub use settings::{
     ScheduleConfig, SigningConfig, SourceConfig, Wish,
 };
 use tree::Node;
+pub(crate) use validate::is_origin;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "evidenced.yaml";

@@ -231,7 +231,7 @@ impl Check<'_> {
 }
 
 /// A schema-less URL, as C2SP tlog-checkpoint recommends for origins, that is a file name too.
-fn is_origin(origin: &str) -> bool {
+pub(crate) fn is_origin(origin: &str) -> bool {
     origin.len() <= 120
         && origin.split('/').all(|part| {
             !part.is_empty()

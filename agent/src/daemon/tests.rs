@@ -184,7 +184,7 @@ fn done() -> Exit {
 async fn a_simulated_year_has_exactly_one_receipt_for_each_slot() {
     let fakes = [
         Fake::new("test/daily", "30 2 * * *", [Act::Good]),
-        Fake::new("test/six-hourly", "0 */6 * * *", [Act::Good, Act::Half, Act::Good]),
+        Fake::new("test/half-daily", "0 */12 * * *", [Act::Good, Act::Half, Act::Good]),
         Fake::new("test/weekly", "15 4 * * sun", [Act::Good]),
         Fake::new("test/monthly", "@monthly", [Act::Absent]),
     ];
@@ -193,16 +193,18 @@ async fn a_simulated_year_has_exactly_one_receipt_for_each_slot() {
     world.until("2027-01-01T00:00:30Z").await;
     assert_eq!(agent.stop().await, done());
     let coverage = world.verify().coverage.unwrap();
+    assert_eq!(coverage.plans, 366, "the plan is restated at each UTC midnight");
+    assert_eq!(coverage.changes, []);
     let total = coverage.total;
     assert_eq!((total.uncovered, total.open, total.late), (0, 0, 0));
     assert!(total.missed.is_empty(), "{:?}", total.missed);
-    // Both changes of Berlin's clock are in this year, and neither loses nor doubles a slot of 2:30. The hours of `*/6` are a list,
+    // Both changes of Berlin's clock are in this year, and neither loses nor doubles a slot of 2:30. The hours of `*/12` are a list,
     // which follows the local clock.
     let judged: Vec<(&str, u64)> = coverage.jobs.iter().map(|job| (job.job.collector(), job.counts.judged)).collect();
-    let expected = [("test/daily", 365), ("test/monthly", 12), ("test/six-hourly", 4 * 365), ("test/weekly", 52)];
+    let expected = [("test/daily", 365), ("test/half-daily", 2 * 365), ("test/monthly", 12), ("test/weekly", 52)];
     assert_eq!(judged, expected);
     let runs: Vec<u64> = fakes.iter().map(|fake| u64::from(fake.runs.load(Ordering::SeqCst))).collect();
-    assert_eq!(runs, [365, 4 * 365, 52, 12], "each slot ran once");
+    assert_eq!(runs, [365, 2 * 365, 52, 12], "each slot ran once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,6 +366,24 @@ async fn a_pause_puts_nothing_in_force_and_a_start_ends_it() {
     let coverage = world.verify().coverage.unwrap();
     let reasons: Vec<&str> = coverage.changes.iter().map(|change| change.reason.as_str()).collect();
     assert!(reasons.contains(&"paused: moving house") && reasons.contains(&"started"), "{reasons:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_another_configuration_says_so_in_its_plan() {
+    let mut world = World::new("2026-06-01T00:30:00Z", &[]);
+    for (schedule, reason) in [
+        ("@hourly", "started"),
+        ("@hourly", "started"),
+        ("*/30 * * * *", "started, configuration changed"),
+        ("*/30 * * * *", "started"),
+    ] {
+        world.fakes = vec![Fake::new("test/hourly", schedule, [Act::Good])];
+        let agent = world.start().await;
+        sleep(Duration::from_secs(4000)).await;
+        assert_eq!(agent.pipeline.plan().unwrap().1.reason, reason);
+        assert_eq!(agent.stop().await, done());
+    }
+    assert_eq!(world.coverage("test/hourly@here").counts.uncovered, 0);
 }
 
 #[tokio::test(start_paused = true)]
