@@ -293,6 +293,56 @@ fn defaults(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
     }
 }
 
+/// The blocks of this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let markdown = read(page);
+    let blocks = markdown.split("\n```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.strip_prefix(&format!("{language}\n")).map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for page in ["README.md", "docs/OPERATIONS.md"] {
+        for block in blocks(page, "yaml") {
+            let file = directory.path().join("evidenced.yaml");
+            fs::write(&file, &block).unwrap();
+            Config::load(Some(&file), []).unwrap_or_else(|e| panic!("{page}: {e}\n{block}"));
+            seen += 1;
+        }
+    }
+    assert!(seen > 2, "{seen}");
+}
+
+#[test]
+fn every_check_in_the_documents_is_accepted() {
+    let blocks = blocks("docs/COLLECTORS.md", "yaml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let checks = controls::parse_checks(&block).unwrap_or_else(|e| panic!("{e:?}\n{block}"));
+        assert!(!checks.is_empty(), "{block}");
+    }
+}
+
+#[test]
+fn every_parameter_that_a_check_looks_at_is_in_operations() {
+    let page = read("docs/OPERATIONS.md");
+    let told: BTreeSet<String> =
+        rows(&page).iter().flat_map(|row| spans(&row[0]).into_iter().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let host = collectors::host::access::Host::new("/", None);
+    let mut seen = 0;
+    for collector in collectors::host::built_in(&host, &HostConfig::default()) {
+        for check in controls::parse_checks(&collector.spec().checks).unwrap() {
+            for name in check.parameter_names() {
+                assert!(told.contains(&name), "docs/OPERATIONS.md has no row for the parameter {name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
 #[test]
 fn every_setting_is_in_operations_with_its_default() {
     let page = read("docs/OPERATIONS.md");
