@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a work directory is made durable as a whole, later")]
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
@@ -27,6 +28,7 @@ pub struct Recorder {
     next: u64,
     lines: File,
     log: File,
+    noted: BTreeSet<String>,
 }
 
 /// An exchange before it has a number and a body.
@@ -129,7 +131,7 @@ impl Recorder {
     pub fn new(work: &Path) -> io::Result<Self> {
         fs::create_dir_all(work.join("exchanges"))?;
         let create = |name| File::options().append(true).create_new(true).open(work.join(name));
-        Ok(Self { work: work.into(), next: 1, lines: create(EXCHANGES)?, log: create(LOG)? })
+        Ok(Self { work: work.into(), next: 1, lines: create(EXCHANGES)?, log: create(LOG)?, noted: BTreeSet::new() })
     }
 
     /// The number of exchanges kept so far.
@@ -216,12 +218,16 @@ impl Recorder {
         read_body(&self.work, exchange)
     }
 
-    /// Adds a line to the run's `log.txt`.
+    /// Adds a line to the run's `log.txt`, for a person who wonders how it was read: which tool was chosen, what was passed over and
+    /// why. Said once, however often it is told; records never follow from it.
     ///
     /// # Errors
     /// The disk's.
     pub fn note(&mut self, text: &str) -> io::Result<()> {
         let line = format!("{}\n", text.replace(['\n', '\r'], " "));
+        if !self.noted.insert(line.clone()) {
+            return Ok(());
+        }
         self.log.write_all(line.as_bytes())
     }
 }
@@ -337,9 +343,11 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_one_line() {
+    fn a_note_is_one_line_and_said_once() {
         let work = tempfile::tempdir().unwrap();
-        Recorder::new(work.path()).unwrap().note("two\nlines").unwrap();
+        let mut recorder = Recorder::new(work.path()).unwrap();
+        recorder.note("two\nlines").unwrap();
+        recorder.note("two\nlines").unwrap();
         assert_eq!(fs::read_to_string(work.path().join(LOG)).unwrap(), "two lines\n");
     }
 }

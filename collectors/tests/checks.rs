@@ -63,6 +63,56 @@ fn every_check_is_accepted_and_asks_of_a_declared_kind() {
 }
 
 #[test]
+fn each_check_says_in_words_what_is_not_known() {
+    for collector in all() {
+        for check in parse_checks(&collector.spec().checks).unwrap() {
+            assert!(check.unknown.is_some_and(|text| text.contains('{') || text.contains("known")), "{}", check.id);
+        }
+    }
+}
+
+#[test]
+fn a_service_account_whose_shell_is_not_known_does_not_pass() {
+    let told = |shell: Value| {
+        let row = json!({"name": "odd", "uid": 100, "human": false, "shell": "/tmp/nologin", "login_shell": shell});
+        told("host/accounts", "service-accounts-cannot-log-in", Value::Null, "account", row)
+    };
+    assert_eq!([told(json!(false)), told(json!(true)), told(Value::Null)], ["pass", "fail", "unknown"]);
+}
+
+#[test]
+fn an_account_that_may_or_may_not_log_in_is_not_left_out_of_the_dormant() {
+    let row = json!({"name": "odd", "human": true, "login_shell": null, "idle_days": 1});
+    assert_eq!(told("host/accounts", "no-dormant-accounts", Value::Null, "account", row), "unknown");
+}
+
+#[test]
+fn a_repository_without_this_hosts_snapshots_does_not_pass_for_it() {
+    let told = |parameters: Value, row: Value| {
+        told("host/backups-restic", "backup-of-this-host", parameters, "restic_repository", row)
+    };
+    let row = |hosts: Value, whole: bool| json!({"this_host": "db1", "hosts": hosts, "list_whole": whole});
+    assert_eq!(told(Value::Null, row(json!(["db1", "web1"]), true)), "pass");
+    assert_eq!(told(Value::Null, row(json!(["web1"]), true)), "fail");
+    assert_eq!(told(Value::Null, row(json!([]), true)), "fail");
+    assert_eq!(told(Value::Null, row(json!(["web1"]), false)), "unknown");
+    assert_eq!(told(Value::Null, row(Value::Null, false)), "unknown");
+    assert_eq!(told(json!({"backup_host_names": ["web1"]}), row(json!(["web1"]), true)), "pass");
+    assert_eq!(told(Value::Null, json!({"this_host": null, "hosts": ["web1"], "list_whole": true})), "unknown");
+}
+
+#[test]
+fn an_empty_list_of_algorithms_does_not_pass() {
+    for (check, keyword) in [("sshd-ciphers", "ciphers"), ("sshd-macs", "macs"), ("sshd-key-exchange", "kexalgorithms")]
+    {
+        for value in [json!(""), Value::Null] {
+            let row = json!({"keyword": keyword, "context": "default", "value": value});
+            assert_eq!(told("host/sshd", check, Value::Null, "sshd_setting", row), "unknown", "{check}");
+        }
+    }
+}
+
+#[test]
 fn where_nothing_was_answered_nothing_passes() {
     for collector in all() {
         let mut out = MemoryRecords::default();

@@ -24,14 +24,17 @@ pub struct Check {
     pub item: String,
     /// The kind of records that it is asked of.
     pub kind: String,
-    /// Which of them; none: all. False: not in the population. An error or no boolean: the row is unknown.
+    /// Which of them; none: all. False: not in the population. Null, an error or no boolean: the row is unknown.
     pub filter: Option<String>,
-    /// True: exempt, counted and listed and not tested. An error or no boolean: the row is unknown.
+    /// True: exempt, counted and listed and not tested. Null, an error or no boolean: the row is unknown.
     pub exempt: Option<String>,
     /// True: passes; false: fails; null: unknown; an error or anything else: unknown.
     pub pass: String,
     /// What is said of a failing row: text with `{field}` and `{field.sub}`.
     pub says: String,
+    /// What is said of a row of which `pass` gives null: text as in `says`. It says what is not known, and why as far as the row tells.
+    /// Each check whose `pass` may be null should have one: without it a sentence names the check alone.
+    pub unknown: Option<String>,
     /// Other kinds whose lists must be whole; if one is not, every row is unknown.
     pub requires: Vec<String>,
     /// Rows of other kinds, found by key; `pass` sees them as `$<name>`.
@@ -96,6 +99,8 @@ struct Written {
     pass: String,
     says: String,
     #[serde(default)]
+    unknown: Option<String>,
+    #[serde(default)]
     requires: OneOrMore,
     #[serde(default)]
     join: BTreeMap<String, Join>,
@@ -145,7 +150,7 @@ impl Check {
 }
 
 /// Reads a YAML list of checks, each with `id`, `item`, `population` (`kind` or `kind | jq condition`), `pass`, `says` and, where
-/// needed, `exempt`, `requires`, `join` and `parameters`.
+/// needed, `unknown`, `exempt`, `requires`, `join` and `parameters`.
 ///
 /// # Errors
 /// [`CheckError`] for the first mistake, with the check and the field.
@@ -169,6 +174,7 @@ pub fn parse_checks(yaml: &str) -> Result<Vec<Check>, CheckError> {
             exempt: written.exempt,
             pass: written.pass,
             says: written.says,
+            unknown: written.unknown,
             requires: written.requires.0,
             join: written.join,
             parameters: written.parameters,
@@ -197,6 +203,7 @@ pub(crate) struct Compiled {
     pub(crate) exempt: Option<Filter>,
     pub(crate) pass: Filter,
     pub(crate) says: Template,
+    pub(crate) unknown: Option<Template>,
     /// In the order of `Check::join`: `on` and `key`.
     pub(crate) joins: Vec<(Filter, Filter)>,
 }
@@ -252,12 +259,15 @@ impl Compiled {
         let optional = |field: &str, code: &Option<String>| {
             code.as_deref().map(|code| jq(field, code, &["$parameters"])).transpose()
         };
+        let template = |field: &str, text: &str| {
+            Template::parse(text).map_err(|problem| refuse(field, format!("`{text}`: {problem}")))
+        };
         Ok(Self {
             filter: optional("population", &check.filter)?,
             exempt: optional("exempt", &check.exempt)?,
             pass: jq("pass", &check.pass, &variables)?,
-            says: Template::parse(&check.says)
-                .map_err(|problem| refuse("says", format!("`{}`: {problem}", check.says)))?,
+            says: template("says", &check.says)?,
+            unknown: check.unknown.as_deref().map(|text| template("unknown", text)).transpose()?,
             joins,
         })
     }
@@ -295,6 +305,7 @@ mod tests {
   exempt: .login | IN($parameters.break_glass_accounts[])
   pass: if $lacking.known then $lacking.row == null else null end
   says: "{login} has no second factor"
+  unknown: "whether {login} has a second factor is not known"
   requires: organization
   join:
     lacking: {with: without_2fa, on: .login}
@@ -312,6 +323,7 @@ mod tests {
         assert_eq!(checks[0].filter.as_deref(), Some(r#".status == "ACTIVE""#));
         assert_eq!(checks[0].requires, ["organization"]);
         assert_eq!(checks[0].join["lacking"].key, None);
+        assert_eq!(checks[0].unknown.as_deref(), Some("whether {login} has a second factor is not known"));
         assert_eq!(checks[0].parameter_names(), BTreeSet::from(["break_glass_accounts".to_owned()]));
         assert!(parse_checks("").unwrap().is_empty());
         assert!(parse_checks("[]").unwrap().is_empty());
@@ -344,6 +356,9 @@ mod tests {
             with("{login} has", "{login has")
                 .starts_with("check `mfa-enrolled`, `says`: `{login has no second factor`: column 1:")
         );
+        assert!(with("whether {login}", "whether login}").starts_with(
+            "check `mfa-enrolled`, `unknown`: `whether login} has a second factor is not known`: column 14:"
+        ));
         assert!(with("user | ", "User | ").contains("`population`: `User` is no kind of records"));
         assert!(with("mfa-enrolled", "MFA").contains("`id`: an id is lower-case letters"));
         assert!(refused(&format!("{GOOD}{GOOD}")).contains("another check before it has this id"));
@@ -352,9 +367,9 @@ mod tests {
     #[test]
     fn unknown_missing_and_doubled_fields_are_refused_with_their_line() {
         for (yaml, named, line) in [
-            (format!("{GOOD}  passes: true\n"), "passes", "line 12"),
-            (GOOD.replace("  says: \"{login} has no second factor\"\n", ""), "says", "line 10"),
-            (format!("{GOOD}  item: x\n"), "item", "line 12"),
+            (format!("{GOOD}  passes: true\n"), "passes", "line 13"),
+            (GOOD.replace("  says: \"{login} has no second factor\"\n", ""), "says", "line 11"),
+            (format!("{GOOD}  item: x\n"), "item", "line 13"),
         ] {
             let error = parse_checks(&yaml).unwrap_err();
             let CheckError::Yaml(source) = &error else { panic!("{error}") };

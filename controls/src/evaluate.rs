@@ -197,6 +197,9 @@ impl Running {
             match filter.one(parameters, input.clone()) {
                 Ok(Val::Bool(true)) => {}
                 Ok(Val::Bool(false)) => return Verdict::Outside,
+                Ok(Val::Null) => {
+                    return Verdict::Unknown("whether this row is one that the check asks about is not known".into());
+                }
                 other => return Verdict::Unknown(format!("population {}", odd(other))),
             }
         }
@@ -204,6 +207,7 @@ impl Running {
             match exempt.one(parameters, input.clone()) {
                 Ok(Val::Bool(true)) => return Verdict::Known(Known::Exempt),
                 Ok(Val::Bool(false)) => {}
+                Ok(Val::Null) => return Verdict::Unknown("whether this row is exempt is not known".into()),
                 other => return Verdict::Unknown(format!("exempt {}", odd(other))),
             }
         }
@@ -222,7 +226,10 @@ impl Running {
         match self.compiled.pass.one(&variables, input.clone()) {
             Ok(Val::Bool(true)) => Verdict::Known(Known::Pass),
             Ok(Val::Bool(false)) => Verdict::Known(Known::Fail(self.compiled.says.fill(row))),
-            Ok(Val::Null) => Verdict::Unknown(format!("`{}` is not known", self.check.pass)),
+            Ok(Val::Null) => Verdict::Unknown(match &self.compiled.unknown {
+                Some(sentence) => sentence.fill(row),
+                None => format!("what the check {} asks of this row is not known", self.check.id),
+            }),
             other => Verdict::Unknown(format!("pass {}", odd(other))),
         }
     }
@@ -277,6 +284,7 @@ impl Running {
                 exempt: self.check.exempt,
                 pass: self.check.pass,
                 says: self.check.says,
+                unknown: self.check.unknown,
                 requires: self.check.requires,
                 join: self.check.join,
                 parameters: self.parameters,

@@ -110,6 +110,9 @@ pub struct Definition {
     pub pass: String,
     /// What is said of a failing row.
     pub says: String,
+    /// What is said of a row that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Kinds whose lists must be whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,

@@ -1,4 +1,4 @@
-//! The sentence that a check says of a failing row: text with `{field}` and `{field.sub}` from the row. It never judges.
+//! The sentence that a check says of a failing or unknown row: text with `{field}` and `{field.sub}` from the row. It never judges.
 
 use serde_json::Value;
 

@@ -16,6 +16,7 @@ const SHELLS: &str = r#"
   exempt: .name | IN($parameters.service_logins[])
   pass: .shell | if . == null then null else IN("/usr/sbin/nologin", "/bin/false") end
   says: "{name} may log in with {shell}"
+  unknown: "whether {id} may log in is not known: its shell is {shell}"
   parameters: {service_logins: [sync]}
 "#;
 
@@ -62,8 +63,7 @@ fn each_row_is_in_one_list_with_its_reason() {
     assert_eq!(result.rows.exempt, ["sync"]);
     assert_eq!(result.rows.fail[0].id.as_deref(), Some("www"));
     assert_eq!(result.rows.fail[0].reason, "www may log in with /bin/bash");
-    let pass = r#".shell | if . == null then null else IN("/usr/sbin/nologin", "/bin/false") end"#;
-    assert_eq!(unknown(&result), [(Some("odd"), format!("`{pass}` is not known").as_str())]);
+    assert_eq!(unknown(&result), [(Some("odd"), "whether odd may log in is not known: its shell is ?")]);
     assert_eq!(result.counts(), Counts { pass: 1, fail: 1, unknown: 1, not_applicable: 0, exempt: 1 });
     assert_eq!((result.population.size, result.population.state), (4, PopulationState::Whole));
     assert_eq!(result.outcome, Outcome::Fail);
@@ -96,7 +96,7 @@ fn what_is_neither_true_nor_false_is_unknown() {
         ("\"true\"", "pass gave \"true\", which is neither true nor false"),
         ("1", "pass gave 1, which is neither true nor false"),
         ("[]", "pass gave [], which is neither true nor false"),
-        (".missing", "`.missing` is not known"),
+        (".missing", "what the check c asks of this row is not known"),
         (".shell > 0 | error", "pass gave an error: true"),
         (".uid[]", "pass gave an error: cannot use 1 as iterable (array or object)"),
         ("empty", "pass gave no value"),
@@ -106,9 +106,12 @@ fn what_is_neither_true_nor_false_is_unknown() {
     ] {
         assert_eq!(check("account", "false", pass), reason);
     }
-    assert_eq!(check("account", "null", "true"), "exempt gave null, which is neither true nor false");
+    assert_eq!(check("account", "null", "true"), "whether this row is exempt is not known");
     assert_eq!(check("account", ".uid | error", "true"), "exempt gave an error: 1");
-    assert_eq!(check("account | .missing", "true", "true"), "population gave null, which is neither true nor false");
+    assert_eq!(
+        check("account | .missing", "true", "true"),
+        "whether this row is one that the check asks about is not known"
+    );
     assert_eq!(check("account | empty", "true", "true"), "population gave no value");
 }
 

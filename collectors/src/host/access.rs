@@ -28,8 +28,12 @@ use crate::{
 /// Of a command's standard error, this much is kept.
 const STDERR_BYTES: usize = 8 << 10;
 
-/// Where programs are looked for.
-const SEARCH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Where programs are looked for: the system's own places, then those of the administrator. As root only what nobody but root can
+/// change is run, wherever it lies: see [`below::changeable`].
+const SEARCH: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+
+/// Where the programs that were run find others: the system's own places alone.
+const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// What [`host_exec_failed`] writes before its error, so that no program's own exit code is taken for a refused chroot.
 const HOST_EXEC: &str = "evidenced host-exec: ";
@@ -135,6 +139,14 @@ impl Host {
         &self.caller
     }
 
+    /// The host's name, as it has set it itself; `None` where it cannot be read.
+    pub fn name(&self) -> Option<String> {
+        if self.is_this() {
+            return rustix::system::uname().nodename().to_str().ok().map(String::from);
+        }
+        below::read_small(&self.root, "/etc/hostname").map(|text| text.trim().to_string())
+    }
+
     /// The root that paths are below; `/` for this machine.
     pub fn root(&self) -> &Path {
         &self.root
@@ -190,7 +202,19 @@ impl Host {
         let request = json!({"argv": command.argv, "env": names});
         let mut draft = self.draft("run-command", request, context);
         let mut body = context.recorder.begin("run-command", command.extension)?;
-        self.execute(&command, &mut draft, &mut body).await?;
+        match self.find(command.argv.first().map_or("", String::as_str)).await {
+            Ok(Found { program, passed_over }) => {
+                for why in passed_over {
+                    context.recorder.note(&format!("{}: passed over {why}", command.argv[0]))?;
+                }
+                context.recorder.note(&format!("{}: {} is run", command.argv[0], program.display()))?;
+                self.execute(&command, program, &mut draft, &mut body).await?;
+            }
+            Err((answer, detail)) => {
+                context.recorder.note(&format!("{}: not run: {detail}", command.argv.join(" ")))?;
+                (draft.answer, draft.detail) = (answer, detail);
+            }
+        }
         draft.ended_at = (context.now)();
         Ok(context.recorder.finish(draft, Some(body))?)
     }
@@ -241,15 +265,7 @@ impl Host {
         Ok(())
     }
 
-    async fn execute(&self, command: &Command, draft: &mut Draft, body: &mut Body) -> io::Result<()> {
-        let program = match self.find(command.argv.first().map_or("", String::as_str)).await {
-            Ok(program) => program,
-            Err((answer, detail)) => {
-                draft.answer = answer;
-                draft.detail = detail;
-                return Ok(());
-            }
-        };
+    async fn execute(&self, command: &Command, program: PathBuf, draft: &mut Draft, body: &mut Body) -> io::Result<()> {
         let mut process = if self.is_this() {
             std::process::Command::new(program)
         } else if let Some(helper) = &self.helper {
@@ -263,7 +279,7 @@ impl Host {
         process
             .args(&command.argv[1..])
             .env_clear()
-            .env("PATH", SEARCH.join(":"))
+            .env("PATH", SYSTEM.join(":"))
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
             .envs(command.env.iter().map(|(name, value)| (name, value)))
@@ -276,7 +292,10 @@ impl Host {
         let mut child = match process.kill_on_drop(true).spawn() {
             Ok(child) => child,
             Err(error) => {
-                (draft.answer, draft.detail) = below::refused(&error);
+                let (answer, detail) = below::refused(&error);
+                // The program is there: what is missing is its interpreter, which proves nothing.
+                draft.answer = if answer == Answer::Missing { Answer::Failed } else { answer };
+                draft.detail = format!("it is there and could not be started: {detail}");
                 return Ok(());
             }
         };
@@ -327,35 +346,53 @@ impl Host {
         Ok(())
     }
 
-    /// The path of a program below the root. A directory that may not be searched makes "not found" a refusal.
-    async fn find(&self, name: &str) -> Result<PathBuf, (Answer, String)> {
+    /// The path of a program below the root. A directory that may not be searched, a file that may not be executed, and a program that
+    /// others than root can change make "not found" a refusal.
+    async fn find(&self, name: &str) -> Result<Found, (Answer, String)> {
         let candidates: Vec<PathBuf> = match name {
             "" => return Err((Answer::Failed, "no program named".into())),
             absolute if absolute.starts_with('/') => vec![absolute.into()],
             name => SEARCH.iter().map(|directory| Path::new(directory).join(name)).collect(),
         };
         let root = self.root.clone();
+        let as_root = rustix::process::geteuid().is_root();
         let looked = below::detached("program search", move || {
-            let mut refusal = None;
+            let (mut refusal, mut passed_over) = (None, Vec::new());
             for candidate in candidates {
-                match below::is_program(&root, &candidate) {
-                    Ok(true) => return Ok(candidate),
-                    Ok(false) => {}
-                    Err((Answer::Missing, _)) => {}
-                    Err(other) => refusal = Some(other),
-                }
+                let shown = candidate.display();
+                let refused = match below::is_program(&root, &candidate) {
+                    Ok(true) if !as_root => return Ok(Found { program: candidate, passed_over }),
+                    Ok(true) => match below::changeable(&root, &candidate) {
+                        None => return Ok(Found { program: candidate, passed_over }),
+                        Some(why) => (Answer::Failed, format!("{shown} is not run as root: {why}")),
+                    },
+                    Ok(false) => (Answer::Failed, format!("{shown} is no executable file")),
+                    Err((Answer::Missing, _)) => continue,
+                    Err(other) => other,
+                };
+                passed_over.push(refused.1.clone());
+                refusal.get_or_insert(refused);
             }
             Err(refusal)
         });
         match tokio::time::timeout(self.read_timeout, looked).await {
             Err(_) => Err((Answer::TimedOut, format!("the search for the program {name} did not end"))),
             Ok(None) => Err((Answer::Failed, format!("the search for the program {name} broke off"))),
-            Ok(Some(Ok(program))) => Ok(program),
+            Ok(Some(Ok(found))) => Ok(found),
             Ok(Some(Err(Some((answer, detail))))) => Err((answer, format!("looking for the program {name}: {detail}"))),
             Ok(Some(Err(None))) if name.starts_with('/') => Err((Answer::Missing, format!("no program {name}"))),
-            Ok(Some(Err(None))) => Err((Answer::Missing, format!("no program {name} in {}", SEARCH.join(":")))),
+            Ok(Some(Err(None))) => {
+                Err((Answer::Missing, format!("no program {name} among the system's or in /usr/local")))
+            }
         }
     }
+}
+
+/// Where a program is.
+struct Found {
+    program: PathBuf,
+    /// Other places, and why each was not taken.
+    passed_over: Vec<String>,
 }
 
 /// Becomes a program of another root: changes the root, then replaces this process. For the hidden subcommand
@@ -540,6 +577,67 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_program_that_others_can_change_is_not_run_as_root() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root has something to lose");
+            return;
+        }
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let mut bench = Bench::new();
+        let mode = |path: &str, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let (directory, program) = (bench.path("bin"), bench.path("bin/tool"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(&program, "#!/bin/sh\necho ran\n").unwrap();
+        mode(&program, 0o755);
+        mode(&directory, 0o755);
+        let ran = bench.run(&this(), Command::new([program.clone()])).await;
+        assert_eq!((ran.answer, bench.body(&ran).as_str()), (Answer::Ok, "ran\n"));
+        mode(&program, 0o757);
+        let refused = bench.run(&this(), Command::new([program.clone()])).await;
+        assert_eq!((refused.answer, refused.body), (Answer::Failed, None));
+        assert!(refused.detail.contains("not run as root") && refused.detail.contains(&program), "{}", refused.detail);
+        mode(&program, 0o755);
+        mode(&directory, 0o775);
+        chown(&directory, None, Some(50)).unwrap();
+        let refused = bench.run(&this(), Command::new([program.clone()])).await;
+        assert!(refused.detail.contains("group 50"), "{}", refused.detail);
+        let link = bench.path("link");
+        symlink(&program, &link).unwrap();
+        assert_eq!(bench.run(&this(), Command::new([link])).await.answer, Answer::Failed);
+        mode(&directory, 0o755);
+        chown(&program, Some(1000), None).unwrap();
+        let refused = bench.run(&this(), Command::new([program])).await;
+        assert!(refused.detail.contains("belongs to uid 1000"), "{}", refused.detail);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_be_started_is_not_taken_for_a_missing_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let mut bench = Bench::new();
+        let program = bench.path("tool");
+        fs::write(&program, "#!/no/such/interpreter\n").unwrap();
+        let plain = bench.run(&this(), Command::new([program.clone()])).await;
+        assert_eq!((plain.answer, plain.detail.contains("no executable file")), (Answer::Failed, true));
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let started = bench.run(&this(), Command::new([program])).await;
+        assert_eq!((started.answer, started.detail.contains("could not be started")), (Answer::Failed, true));
+    }
+
+    #[tokio::test]
+    async fn the_log_says_which_program_was_run() {
+        let mut bench = Bench::new();
+        bench.run(&this(), sh("true")).await;
+        bench.run(&this(), Command::new(["no-such-program"])).await;
+        let log = fs::read_to_string(bench.path("work/log.txt")).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert!(lines[0].starts_with("sh: /") && lines[0].ends_with("bin/sh is run"), "{log}");
+        assert!(
+            lines[1].starts_with("no-such-program: not run: no program no-such-program among the system's"),
+            "{log}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_pipe_without_a_writer_is_refused_not_waited_for() {
         let mut bench = Bench::new();
         let path = bench.path("pipe");
@@ -638,7 +736,8 @@ mod tests {
     async fn a_missing_program_is_missing_and_a_data_file_is_no_program() {
         let mut bench = Bench::new();
         assert_eq!(bench.run(&this(), Command::new(["no-such-program"])).await.answer, Answer::Missing);
-        assert_eq!(bench.run(&this(), Command::new(["/etc/passwd"])).await.answer, Answer::Missing);
+        let data = bench.run(&this(), Command::new(["/etc/passwd"])).await;
+        assert_eq!((data.answer, data.detail.contains("no executable file")), (Answer::Failed, true));
         assert_eq!(bench.run(&this(), Command::new(Vec::<String>::new())).await.answer, Answer::Failed);
     }
 

@@ -3,7 +3,6 @@
 
 mod derive;
 mod files;
-mod heard;
 mod logins;
 mod rules;
 mod sudoers;
@@ -14,10 +13,11 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
-
 use self::sudoers::Line;
-use super::access::{Command, Host};
+use super::{
+    access::{Command, Host},
+    kept,
+};
 use crate::{
     contract::{
         Answer, BoxFuture, CollectError, Collector, Context, Evidence, Exchange, Need, NeedKind, Records, Spec,
@@ -55,6 +55,7 @@ impl Accounts {
                     "the states of passwords, and expiry; the hashes are removed before anything is kept",
                 ),
                 need(file, "/etc/sudoers and what it includes", "sudo rules, and who is privileged by them"),
+                need(file, "/etc/sudo.conf", "whether sudo takes its rules from elsewhere"),
                 need(file, "/etc/doas.conf", "whether there are rules beside sudo's, which are not interpreted"),
                 need(
                     file,
@@ -101,6 +102,7 @@ async fn ask(host: &Host, context: &mut Context<'_>) -> Result<(), CollectError>
         }
     }
     ask_sudoers(host, context).await?;
+    host.read_file(context, rules::SUDO_CONF, &nothing).await?;
     host.read_file(context, "/etc/doas.conf", &files::hash_redact("/etc/doas.conf")).await?;
     for argv in derive::LOGINS {
         host.run(context, Command::new(argv.iter().copied())).await?;
@@ -119,9 +121,9 @@ async fn ask_sudoers(host: &Host, context: &mut Context<'_>) -> Result<(), Colle
         }
         if directory {
             let listed = host.list_directory(context, &path).await?;
-            let names = file_names(&context.recorder.body(&listed)?).unwrap_or_default();
-            let read = names.iter().filter(|name| sudoers::is_read_from_directory(name));
-            waiting.extend(read.map(|name| (format!("{path}/{name}"), false)));
+            let entries = kept::entries(&context.recorder.body(&listed)?);
+            let read = entries.iter().filter(|e| e.is_file() && sudoers::is_read_from_directory(&e.name));
+            waiting.extend(read.map(|entry| (format!("{path}/{}", entry.name), false)));
             continue;
         }
         let exchange = host.read_file(context, &path, &files::hash_redact(&path)).await?;
@@ -142,19 +144,6 @@ async fn ask_sudoers(host: &Host, context: &mut Context<'_>) -> Result<(), Colle
 
 fn text(context: &Context<'_>, exchange: &Exchange) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&context.recorder.body(exchange)?).into_owned())
-}
-
-/// The regular files and links of a kept directory listing.
-fn file_names(body: &[u8]) -> serde_json::Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Entry {
-        name: String,
-        #[serde(rename = "type")]
-        kind: String,
-    }
-    let entries: Vec<Entry> = serde_json::from_slice(body)?;
-    let wanted = entries.into_iter().filter(|entry| matches!(entry.kind.as_str(), "file" | "link"));
-    Ok(wanted.map(|entry| entry.name).collect())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     access::{Command, Host},
-    kept::{Kept, Listing, Reading, record},
+    kept::{self, Kept, Listing, Reading, record},
     scrub,
 };
 use crate::{
@@ -24,10 +24,21 @@ const RULES: [&str; 2] = ["auditctl", "-l"];
 const AUDITD: &str = "/etc/audit/auditd.conf";
 const AU_REMOTE: &str = "/etc/audit/plugins.d/au-remote.conf";
 const AUDISP_REMOTE: &str = "/etc/audit/audisp-remote.conf";
+/// The first that is there is the one that journald reads.
+const JOURNALD: [&str; 4] = [
+    "/etc/systemd/journald.conf",
+    "/run/systemd/journald.conf",
+    "/usr/local/lib/systemd/journald.conf",
+    "/usr/lib/systemd/journald.conf",
+];
 /// In the order in which journald lets later ones win.
-const JOURNALD: [&str; 2] = ["/usr/lib/systemd/journald.conf", "/etc/systemd/journald.conf"];
-const JOURNALD_DROP_INS: [&str; 3] =
-    ["/usr/lib/systemd/journald.conf.d", "/run/systemd/journald.conf.d", "/etc/systemd/journald.conf.d"];
+const JOURNALD_DROP_INS: [&str; 4] = [
+    "/usr/lib/systemd/journald.conf.d",
+    "/usr/local/lib/systemd/journald.conf.d",
+    "/run/systemd/journald.conf.d",
+    "/etc/systemd/journald.conf.d",
+];
+const UPLOAD: &str = "systemd-journal-upload.service";
 const JOURNAL_UPLOAD: &str = "/etc/systemd/journal-upload.conf";
 const JOURNAL: &str = "/var/log/journal";
 const RSYSLOG: &str = "/etc/rsyslog.conf";
@@ -50,6 +61,8 @@ const SHIPPERS: [&str; 12] = [
     "amazon-cloudwat",
 ];
 const MOST_DROP_INS: usize = 100;
+/// The process has ended (errno(3)).
+const ESRCH: i32 = 3;
 
 const CHECKS: &str = r#"
 - id: host-logging-persistent
@@ -57,6 +70,7 @@ const CHECKS: &str = r#"
   population: log_state
   pass: .running_persistent
   says: "no log service that keeps what it logs over a restart runs on this host"
+  unknown: "whether a log service that keeps what it logs over a restart runs on this host is not known: the gaps of the run say what was not read"
 # $parameters.auditd_required: true where a host without auditd is a deviation.
 - id: auditd-recording
   item: audit_logging_enabled
@@ -64,17 +78,20 @@ const CHECKS: &str = r#"
   exempt: 'if .installed == false then $parameters.auditd_required // false | not else false end'
   pass: 'if .running == false or .enabled == 0 or .rules == 0 then false elif .running == null or .enabled == null or .rules == null then null else true end'
   says: "auditd does not record: running {running}, enabled {enabled}, {rules} rules"
+  unknown: "whether auditd records is not known: running {running}, enabled {enabled}, {rules} rules, where ? was not read"
 - id: logs-leave-host
   item: audit_log_integrity
   population: log_state
   pass: 'if (.forwards_to // []) != [] then true elif .forwards_to == null or .shippers == null or .shippers != [] then null else false end'
   says: "no log of this host is sent elsewhere: whoever controls the host can remove it"
+  unknown: "whether logs of this host are sent elsewhere is not known: configured targets {forwards_to}, log shippers that run and whose targets are not read {shippers}"
 - id: log-retention
   item: audit_log_retention
   population: 'log_service | .installed != false and .running != false'
   exempt: '(.forwards_to // []) != []'
   pass: 'if .keeps_all == true then true elif .days_at_most == null then null elif .days_at_most < ($parameters.log_retention_days // 365) then false else null end'
   says: "{service} keeps its logs {days_at_most} days at most"
+  unknown: "how long {service} keeps its logs is not known: what it keeps hangs on how much it writes, or its configuration was not read"
 "#;
 
 /// Audit and log daemons.
@@ -160,6 +177,9 @@ impl Collector for Audit {
 struct Process {
     pid: u32,
     name: String,
+    /// Its systemd unit, for names that the kernel cuts to the same: systemd-journald and systemd-journal-upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
 }
 
 /// Keeps the names of all processes as one exchange: operation `list-processes`. Names only: arguments may hold secrets.
@@ -198,18 +218,29 @@ fn names(root: &std::path::Path) -> io::Result<Vec<Process>> {
     let mut list = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // A process that ended meanwhile is none.
-        if let Ok(name) = std::fs::read(root.join(format!("{pid}/comm"))) {
-            list.push(Process { pid, name: String::from_utf8_lossy(&name).trim_end().into() });
-        }
+        let name = match std::fs::read(root.join(format!("{pid}/comm"))) {
+            Ok(name) => String::from_utf8_lossy(&name).trim_end().to_string(),
+            // A process that ended meanwhile is none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => continue,
+            Err(error) => return Err(io::Error::new(error.kind(), format!("/proc/{pid}/comm: {error}"))),
+        };
+        let unit = name.starts_with("systemd-journal").then(|| unit_of(root, pid)).flatten();
+        list.push(Process { pid, name, unit });
     }
     list.sort_by_key(|process| process.pid);
     Ok(list)
 }
 
+/// The unit that a process belongs to, by its control group.
+fn unit_of(root: &std::path::Path, pid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string(root.join(format!("{pid}/cgroup"))).ok()?;
+    let unit = groups.lines().last()?.rsplit('/').next()?;
+    unit.ends_with(".service").then(|| unit.to_string())
+}
+
 /// The names of a kept directory list's configuration files, in order.
 fn drop_ins(body: &[u8]) -> Vec<String> {
-    let mut names: Vec<String> = super::sshd::names(body).into_iter().filter(|name| name.ends_with(".conf")).collect();
+    let mut names: Vec<String> = kept::names(body).into_iter().filter(|name| name.ends_with(".conf")).collect();
     names.sort();
     names.truncate(MOST_DROP_INS);
     names
@@ -242,6 +273,7 @@ fn rsyslog_redaction(place: &str) -> Redact {
 struct Running {
     exchange: u64,
     names: Vec<String>,
+    units: Vec<String>,
 }
 
 impl Running {
@@ -253,10 +285,14 @@ impl Running {
             Reading::Text(text) => match serde_json::from_str::<Vec<Process>>(&text.text) {
                 // Without process 1 it is another namespace's list, or /proc hides other users' processes.
                 Ok(list) if list.iter().any(|process| process.pid == 1) => {
-                    Ok(Self { exchange: text.exchange, names: list.into_iter().map(|process| process.name).collect() })
+                    let units = list.iter().filter_map(|process| process.unit.clone()).collect();
+                    // What uploads the journal is not what writes it.
+                    let others = list.into_iter().filter(|process| process.unit.as_deref() != Some(UPLOAD));
+                    Ok(Self { exchange: text.exchange, names: others.map(|process| process.name).collect(), units })
                 }
                 Ok(_) => {
-                    Err("the list of processes does not show process 1, so not every process; run as root to know"
+                    Err("the list of processes does not show process 1, so not every process: run as root, and in a container \
+                         mount the host's /proc below its root"
                         .into())
                 }
                 Err(error) => Err(format!("the list of processes cannot be read: {error}")),
@@ -284,7 +320,7 @@ fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
     }
     let services = [
         ("auditd", auditd(kept, &mut gaps)?),
-        ("journald", journald(kept, &mut gaps)?),
+        ("journald", journald(kept, running.as_ref().ok(), &mut gaps)?),
         ("rsyslog", rsyslog(kept, &mut gaps)?),
     ];
     let (mut persistent, mut forwards) = (Vec::new(), Vec::new());
@@ -301,8 +337,12 @@ fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
             (Some(true), Some(true)) => Some(true),
             _ => None,
         });
-        // What does not run sends nothing.
-        forwards.push(if runs == Some(false) { Some(Vec::new()) } else { found.forwards_to.clone() });
+        forwards.push(match (runs, found.forwards_to.clone()) {
+            // What does not run sends nothing, and of what may not run it is not known.
+            (Some(false), _) => Some(Vec::new()),
+            (None, Some(targets)) if !targets.is_empty() => None,
+            (_, targets) => targets,
+        });
         let mut fields = json!({
             "service": service, "installed": found.installed, "running": runs, "persistent": found.persistent,
             "forwards_to": found.forwards_to, "keeps_all": found.keeps_all, "days_at_most": found.days_at_most,
@@ -376,7 +416,7 @@ fn auditd(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
             let lines: Vec<&str> = text.text.lines().filter(|line| !line.trim().is_empty()).collect();
             let rules = match lines[..] {
                 ["No rules"] => Some(0),
-                [_, ..] if lines.iter().all(|line| line.starts_with('-')) => Some(lines.len()),
+                [_, ..] if lines.iter().all(|line| line.starts_with('-')) => Some(recording(&lines)),
                 _ => None,
             };
             if rules.is_none() {
@@ -414,7 +454,9 @@ fn auditd(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
         Reading::Text(text) if settings(&text.text).get("active").is_some_and(|active| active == "yes") => {
             match kept.file(AUDISP_REMOTE)? {
                 Reading::Text(remote) => {
-                    service.forwards_to = settings(&remote.text).get("remote_server").map(|s| vec![s.clone()])
+                    service.forwards_to = settings(&remote.text)
+                        .get("remote_server")
+                        .map(|s| vec![s.clone()].into_iter().filter(|server| leaves_host(server)).collect())
                 }
                 Reading::Missing(why) | Reading::Unknown(why) => gaps.push(why),
             }
@@ -425,11 +467,39 @@ fn auditd(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
     Ok(service)
 }
 
-fn journald(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
+/// How many rules record something. A rule that never audits any task leaves the others nothing to look at.
+fn recording(rules: &[&str]) -> usize {
+    let lists = |rule: &&str| {
+        let list = rule.strip_prefix("-a ").or_else(|| rule.strip_prefix("-A ")).unwrap_or("-w");
+        list.split_whitespace().next().unwrap_or_default().split(',').map(String::from).collect::<Vec<_>>()
+    };
+    let has = |rule: &&str, word: &str| lists(rule).iter().any(|item| item == word);
+    if rules.iter().any(|rule| has(rule, "never") && has(rule, "task")) {
+        return 0;
+    }
+    let silent = |rule: &&str| has(rule, "never") || has(rule, "exclude") || rule.starts_with("-D");
+    rules.iter().filter(|rule| !silent(rule)).count()
+}
+
+fn journald(kept: &Kept<'_>, running: Option<&Running>, gaps: &mut Vec<String>) -> io::Result<Service> {
     let mut service = Service::default();
     let mut merged = BTreeMap::new();
     let (mut known, mut found) = (true, false);
-    let mut files: Vec<String> = JOURNALD.map(String::from).to_vec();
+    let mut files: Vec<String> = Vec::new();
+    for path in JOURNALD {
+        match kept.file(path)? {
+            Reading::Missing(_) => {}
+            Reading::Text(_) => {
+                files.push(path.into());
+                break;
+            }
+            Reading::Unknown(why) => {
+                gaps.push(why);
+                known = false;
+                break;
+            }
+        }
+    }
     // A drop-in of the same name in a later directory replaces the earlier one; all together are read by name.
     let mut by_name = BTreeMap::new();
     for directory in JOURNALD_DROP_INS {
@@ -479,9 +549,13 @@ fn journald(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
     service.more.insert("storage", json!(known.then_some(storage)));
     service.days_at_most = merged.get("maxretentionsec").filter(|_| known).and_then(|span| days(span));
     service.forwards_to = match kept.file(JOURNAL_UPLOAD)? {
-        Reading::Text(text) => {
-            Some(settings(&text.text).get("url").filter(|url| !url.is_empty()).cloned().into_iter().collect())
-        }
+        Reading::Text(text) => match settings(&text.text).get("url").filter(|url| leaves_host(url)) {
+            None => Some(Vec::new()),
+            Some(url) => running.map(|running| {
+                let uploads = running.units.iter().any(|unit| unit == UPLOAD);
+                if uploads { vec![url.clone()] } else { Vec::new() }
+            }),
+        },
         Reading::Missing(_) => Some(Vec::new()),
         Reading::Unknown(why) => {
             gaps.push(why);
@@ -549,8 +623,8 @@ fn rsyslog(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
             }
         }
     }
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let text = without_comments(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let elsewhere = |line: &&&str| {
         let lower = line.to_ascii_lowercase();
         (lower.starts_with("$includeconfig") || lower.starts_with("include(")) && !line.contains(RSYSLOG_DROP_INS)
@@ -561,50 +635,113 @@ fn rsyslog(kept: &Kept<'_>, gaps: &mut Vec<String>) -> io::Result<Service> {
     }
     let targets = targets(&lines);
     service.forwards_to = (known || !targets.is_empty()).then_some(targets);
-    let writes = lines.iter().any(|line| {
-        line.split_whitespace().last().is_some_and(|last| last.trim_start_matches('-').starts_with("/var/"))
-            || line.contains("omfile")
-    });
+    let kept_on_disk = |file: &str| file.starts_with("/var/") && !file.starts_with("/var/run/");
+    let writes = legacy_actions(&lines).iter().any(|action| kept_on_disk(action.trim_start_matches('-')))
+        || modern_actions(&lines).iter().any(|action| {
+            let is = |name: &str, found: &dyn Fn(&str) -> bool| value_in(action, name).is_some_and(|v| found(&v));
+            is("type", &|kind| kind.eq_ignore_ascii_case("omfile")) && is("file", &kept_on_disk)
+        });
     service.persistent = if writes { Some(true) } else { known.then_some(false) };
     Ok(service)
 }
 
-/// Where rsyslog sends messages: `@host`, `@@host`, `:omrelp:host` and `action(type="omfwd" target="host")`.
-fn targets(lines: &[&str]) -> Vec<String> {
-    let mut targets = Vec::new();
-    for line in lines {
-        for word in line.split_whitespace().skip(1) {
-            let (scheme, target) = if let Some(target) = word.strip_prefix("@@") {
-                ("tcp", target)
-            } else if let Some(target) = word.strip_prefix('@') {
-                ("udp", target)
-            } else if let Some(target) = word.strip_prefix(":omrelp:") {
-                ("relp", target)
-            } else {
-                continue;
-            };
-            let target = target.split(';').next().unwrap_or(target);
-            if !target.is_empty() {
-                targets.push(format!("{scheme}:{target}"));
+/// Without `#` and `/* */` comments.
+fn without_comments(text: &str) -> String {
+    let (mut out, mut quoted, mut before) = (String::with_capacity(text.len()), None, '\n');
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (quoted, c) {
+            (None, '#') if before.is_whitespace() => while rest.next_if(|next| *next != '\n').is_some() {},
+            // Not within a path: `/etc/rsyslog.d/*.conf`.
+            (None, '/') if before.is_whitespace() && rest.peek() == Some(&'*') => {
+                let mut star = false;
+                rest.next();
+                for next in rest.by_ref() {
+                    if star && next == '/' {
+                        break;
+                    }
+                    star = next == '*';
+                }
+            }
+            _ => {
+                quoted = match (quoted, c) {
+                    (Some(open), c) if open == c => None,
+                    (None, '"' | '\'') => Some(c),
+                    // A quote that is not closed on its line is an apostrophe.
+                    (_, '\n') => None,
+                    (open, _) => open,
+                };
+                out.push(c);
             }
         }
+        before = c;
     }
+    out
+}
+
+/// The actions of lines in the old form (`selector action`): the last word, outside of parentheses. Directives (`$…`) have none.
+fn legacy_actions<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let (mut depth, mut found) = (0_i64, Vec::new());
+    for line in lines {
+        let before = depth;
+        let count = |c: char| line.matches(c).count() as i64;
+        // `@@(o)host` opens and closes its own.
+        depth = (depth + count('(') - count(')')).max(0);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if before == 0 && depth == 0 && !line.starts_with('$') && words.len() > 1 && !words[0].contains('(') {
+            found.extend(words.last());
+        }
+    }
+    found
+}
+
+/// What stands in the parentheses of each `action(…)`.
+fn modern_actions(lines: &[&str]) -> Vec<String> {
     let joined = lines.join(" ");
-    for action in joined.split("action(").skip(1) {
-        let action = action.split(')').next().unwrap_or(action);
-        let value = |name: &str| {
-            let lower = action.to_ascii_lowercase();
-            let at = lower.find(&format!("{name}=\""))? + name.len() + 2;
-            action[at..].split('"').next().map(String::from)
+    joined.split("action(").skip(1).map(|rest| rest.split(')').next().unwrap_or(rest).to_string()).collect()
+}
+
+/// `name="value"` of an action.
+fn value_in(action: &str, name: &str) -> Option<String> {
+    let at = action.to_ascii_lowercase().find(&format!("{name}=\""))? + name.len() + 2;
+    action[at..].split('"').next().map(String::from)
+}
+
+/// Whether a target is not this host by one of its own names for itself.
+fn leaves_host(target: &str) -> bool {
+    let host = target.split_once("://").map_or(target, |(_, rest)| rest);
+    let host = host.trim_start_matches(['(', 'o', 'z', '9', ')']).trim_start_matches('[');
+    let loopback = ["localhost", "127.", "::1", "ip6-localhost", "0.0.0.0"];
+    !host.is_empty() && !loopback.iter().any(|own| target.starts_with(own) || host.starts_with(own))
+}
+
+/// Where rsyslog sends messages: `@host`, `@@host`, `:omrelp:host` and `action(type="omfwd" target="host")`. This host itself is no
+/// such place.
+fn targets(lines: &[&str]) -> Vec<String> {
+    let mut targets = Vec::new();
+    for action in legacy_actions(lines) {
+        let (scheme, target) = if let Some(target) = action.strip_prefix("@@") {
+            ("tcp", target)
+        } else if let Some(target) = action.strip_prefix('@') {
+            ("udp", target)
+        } else if let Some(target) = action.strip_prefix(":omrelp:") {
+            ("relp", target)
+        } else {
+            continue;
         };
+        let target = target.split(';').next().unwrap_or(target);
+        if leaves_host(target) {
+            targets.push(format!("{scheme}:{target}"));
+        }
+    }
+    for action in modern_actions(lines) {
+        let value = |name: &str| value_in(&action, name);
         let Some(kind) = value("type").map(|kind| kind.to_ascii_lowercase()) else { continue };
         if ["omfwd", "omrelp", "omelasticsearch", "omhttp", "omkafka", "omgssapi"].contains(&kind.as_str()) {
             let target = value("target").or_else(|| value("server")).or_else(|| value("broker"));
-            targets.push(format!(
-                "{}:{}",
-                value("protocol").unwrap_or(kind),
-                target.unwrap_or_else(|| "not named".into())
-            ));
+            // Without one, Elasticsearch is asked for on this host, and the others do not start.
+            let Some(target) = target.filter(|target| leaves_host(target)) else { continue };
+            targets.push(format!("{}:{target}", value("protocol").unwrap_or(kind)));
         }
     }
     targets.sort();

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
 };
 
@@ -217,6 +217,39 @@ pub(super) fn is_program(root: &Path, path: &Path) -> Result<bool, Refusal> {
     let seen = open(root, &path.to_string_lossy(), OFlags::PATH)?;
     let stat = rustix::fs::fstat(&seen).map_err(refused_errno)?;
     Ok(kind(&stat) == FileType::RegularFile && stat.st_mode & 0o111 != 0)
+}
+
+/// Why others than root could change what is run under this name: the file that it leads to, or a directory on the way to it. A
+/// directory with the sticky bit is no way, as long as what lies in it is root's.
+pub(super) fn changeable(root: &Path, path: &Path) -> Option<String> {
+    match change(root, path) {
+        Ok(found) => found,
+        Err((_, detail)) => Some(format!("who may change it is not known: {detail}")),
+    }
+}
+
+fn change(root: &Path, path: &Path) -> Result<Option<String>, Refusal> {
+    let program = open(root, &path.to_string_lossy(), OFlags::PATH)?;
+    let resolved = rustix::fs::readlink(format!("/proc/self/fd/{}", program.as_raw_fd()), Vec::new());
+    let resolved = resolved.map_err(refused_errno)?.to_string_lossy().into_owned();
+    let top = std::fs::canonicalize(root).map_err(|error| refused(&error))?;
+    // The directory of the name itself counts as well as what a link in it leads to.
+    let resolved = Path::new("/").join(Path::new(&resolved).strip_prefix(&top).unwrap_or(Path::new(&resolved)));
+    for place in path.ancestors().skip(1).chain(resolved.ancestors()) {
+        let place = place.to_string_lossy();
+        let stat = rustix::fs::fstat(open(root, &place, OFlags::PATH)?).map_err(refused_errno)?;
+        let sticky = kind(&stat) == FileType::Directory && stat.st_mode & 0o1000 != 0;
+        if stat.st_uid != 0 {
+            return Ok(Some(format!("{place} belongs to uid {}, not to root", stat.st_uid)));
+        }
+        if stat.st_mode & 0o002 != 0 && !sticky {
+            return Ok(Some(format!("everybody may write to {place}; take that right away")));
+        }
+        if stat.st_mode & 0o020 != 0 && stat.st_gid != 0 && !sticky {
+            return Ok(Some(format!("group {} may write to {place}; take that right away", stat.st_gid)));
+        }
+    }
+    Ok(None)
 }
 
 /// A short text file, for what is asked once at the start; `None` when it cannot be read.

@@ -38,9 +38,10 @@ const CHECKS: &str = r#"
 - id: volume-encrypted
   item: encryption_rest_block
   population: volume
-  exempt: '.boot or .in_memory or .read_only_image or ((.disks // []) as $disks | $disks != [] and ($disks - ($parameters.provider_encrypted_disks // []) == []))'
+  exempt: 'if .boot or .read_only_image then true elif .in_memory == null then null else .in_memory end or ((.disks // []) as $disks | $disks != [] and ($disks - ($parameters.provider_encrypted_disks // []) == []))'
   pass: .encrypted
-  says: "{id} on {device} is not encrypted by this host ({why});encryption by the provider or by the disk itself is not visible here"
+  says: "{id} on {device} is not encrypted by this host ({why}); encryption by the provider or by the disk itself is not visible here"
+  unknown: "whether {id} on {device} is encrypted is not known: {why}"
 "#;
 
 /// Encryption of mounted file systems and swap.
@@ -65,6 +66,7 @@ impl Disk {
                 need(NeedKind::File, MOUNTS, "which file systems are mounted"),
                 need(NeedKind::File, SWAPS, "which swap areas are active"),
                 need(NeedKind::File, CRYPTTAB, "how encrypted devices are unlocked"),
+                need(NeedKind::File, "/sys/block/zram*/backing_dev", "whether swap in memory may reach a disk"),
                 need(NeedKind::File, "/sys/class/block/*/dm/uuid", "whether a mapped device encrypts or only verifies"),
             ],
             kinds: vec!["volume".into()],
@@ -95,8 +97,15 @@ impl Collector for Disk {
                     self.host.read_file(context, &uuid_path(&kname), &Redact::nothing()).await?;
                 }
             }
-            self.host.read_file(context, MOUNTS, &Redact::nothing()).await?;
-            self.host.read_file(context, SWAPS, &Redact::nothing()).await?;
+            let mounts = self.host.read_file(context, MOUNTS, &Redact::nothing()).await?;
+            let swaps = self.host.read_file(context, SWAPS, &Redact::nothing()).await?;
+            let mounts = String::from_utf8_lossy(&context.recorder.body(&mounts)?).into_owned();
+            let swaps = String::from_utf8_lossy(&context.recorder.body(&swaps)?).into_owned();
+            let volumes = mounted(&mounts).into_iter().chain(swapping(&swaps)).flatten();
+            let backing: BTreeSet<String> = volumes.filter_map(|volume| backing_path(&volume.device)).collect();
+            for path in backing {
+                self.host.read_file(context, &path, &Redact::nothing()).await?;
+            }
             self.host.read_file(context, CRYPTTAB, &crypttab_redaction()).await?;
             Ok(())
         })
@@ -184,7 +193,7 @@ fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
             },
         };
         let unlocked_by = finding.opened.as_ref().and_then(|name| unlocking.as_ref()?.get(name).cloned());
-        let in_memory = volume.device.starts_with("/dev/zram");
+        let in_memory = in_memory(kept, &volume.device)?;
         let fields = json!({
             "device": volume.device,
             "use": volume.purpose,
@@ -203,6 +212,24 @@ fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
     }
     out.population("volume", if cut.is_empty() { Population::Whole } else { Population::Cut(cut.join("; ")) });
     Ok(())
+}
+
+/// Whether a device is of compressed memory alone; `None` where it may write to a disk.
+fn in_memory(kept: &Kept<'_>, device: &str) -> io::Result<Option<bool>> {
+    let Some(path) = backing_path(device) else { return Ok(Some(false)) };
+    Ok(match kept.file(&path)? {
+        Reading::Text(text) => (text.text.trim() == "none").then_some(true),
+        // A kernel that cannot write zram back to a disk has no such file.
+        Reading::Missing(_) => Some(true),
+        Reading::Unknown(_) => None,
+    })
+}
+
+/// Where the kernel names the disk behind a zram device.
+fn backing_path(device: &str) -> Option<String> {
+    let number = device.strip_prefix("/dev/zram")?;
+    let plain = !number.is_empty() && number.len() <= 4 && number.chars().all(|c| c.is_ascii_digit());
+    plain.then(|| format!("/sys/block/zram{number}/backing_dev"))
 }
 
 fn is_in(list: &[&str], name: &str) -> bool {
@@ -382,7 +409,10 @@ fn mounted(text: &str) -> Option<Vec<Volume>> {
     for line in text.lines() {
         let (root, volume) = mount(line)?;
         lines += 1;
-        let block = volume.device.starts_with("/dev/") || is_in(&["zfs", "bcachefs"], &volume.file_system);
+        // A device's number tells more than its name, which whoever mounted it chose.
+        let block = volume.number.is_some()
+            || volume.device.starts_with("/dev/")
+            || is_in(&["zfs", "bcachefs"], &volume.file_system);
         if !block || volume.file_system == "devtmpfs" {
             continue;
         }

@@ -36,6 +36,18 @@ pub(super) struct Text {
     pub(super) exit_code: i32,
 }
 
+/// What is known of a file of lines, where half of a list still helps.
+pub(super) enum Lines {
+    /// All of it.
+    Full(Text),
+    /// Its first lines, and why not all.
+    Part(Text, String),
+    /// It is not there.
+    Missing,
+    /// Not known, and why.
+    Unknown(String),
+}
+
 /// An entry of a listed directory.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Entry {
@@ -78,6 +90,43 @@ impl<'a> Kept<'a> {
         self.reading(self.find("read-file", "path", &Value::from(path)), path)
     }
 
+    /// A file's lines. What is not UTF-8 in it is replaced: a comment in another encoding must not hide an account.
+    pub(super) fn lines(&self, path: &str) -> io::Result<Lines> {
+        let Some(exchange) = self.find("read-file", "path", &Value::from(path)) else {
+            return Ok(Lines::Unknown(format!("{path}: was not asked")));
+        };
+        let body = String::from_utf8_lossy(&self.evidence.body(exchange)?).into_owned();
+        let text = |text: String| Text {
+            exchange: exchange.number,
+            at: exchange.ended_at,
+            text,
+            stderr: String::new(),
+            exit_code: 0,
+        };
+        Ok(match exchange.answer {
+            Answer::Ok if exchange.end.is_some() => Lines::Full(text(body)),
+            Answer::Ok => Lines::Unknown(format!("{path}: its end was not seen")),
+            Answer::Missing => Lines::Missing,
+            _ if exchange.body.is_some() => {
+                // The last line may be half.
+                let whole = body.rfind('\n').map_or("", |at| &body[..=at]);
+                Lines::Part(text(whole.into()), why_not(exchange, path))
+            }
+            _ => Lines::Unknown(why_not(exchange, path)),
+        })
+    }
+
+    /// The names of regular files and links in a directory; `None`: it is not there.
+    pub(super) fn names(&self, path: &str) -> io::Result<Result<Option<Vec<String>>, String>> {
+        Ok(match self.directory(path)? {
+            Listing::Entries(_, entries) => {
+                Ok(Some(entries.into_iter().filter(Entry::is_file).map(|e| e.name).collect()))
+            }
+            Listing::Missing(_) => Ok(None),
+            Listing::Unknown(why) => Err(why),
+        })
+    }
+
     /// A program's output.
     pub(super) fn command(&self, argv: &[&str]) -> io::Result<Reading> {
         self.reading(self.run(argv), &argv.join(" "))
@@ -100,6 +149,7 @@ impl<'a> Kept<'a> {
         let Some(exchange) = exchange else { return Ok(Reading::Unknown(format!("{what}: was not asked"))) };
         Ok(match exchange.answer {
             Answer::Missing => Reading::Missing(format!("{what}: {}", exchange.detail)),
+            Answer::Ok if exchange.end.is_none() => Reading::Unknown(format!("{what}: its end was not seen")),
             Answer::Ok => match String::from_utf8(self.evidence.body(exchange)?) {
                 Ok(text) if !text.contains('\0') => Reading::Text(Text {
                     exchange: exchange.number,
@@ -137,6 +187,23 @@ pub(super) fn why_not(exchange: &Exchange, what: &str) -> String {
         why.push_str("; run as root to know");
     }
     why
+}
+
+impl Entry {
+    /// A regular file, or a link, which may lead to one.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.kind.as_str(), "file" | "link")
+    }
+}
+
+/// The entries of a directory as they were just kept; none where the list was not kept, which deriving then says.
+pub(super) fn entries(body: &[u8]) -> Vec<Entry> {
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
+/// Their names.
+pub(super) fn names(body: &[u8]) -> Vec<String> {
+    entries(body).into_iter().map(|entry| entry.name).collect()
 }
 
 /// A record; `fields` is an object.

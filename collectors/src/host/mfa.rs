@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     access::Host,
-    kept::{Kept, Listing, Reading, record},
+    kept::{self, Kept, Listing, Reading, record},
     pam::{self, Files, Verdict},
     scrub,
     sshd::{self, Effective, Found},
@@ -29,6 +29,7 @@ const CHECKS: &str = r#"
   population: 'login_path | .remote'
   pass: 'if .second_factor == "unknown" then null else .second_factor == "required" end'
   says: "{path} lets in without a second factor ({second_factor}: {why})"
+  unknown: "whether {path} asks for a second factor is not known: {why}"
 # $parameters.second_factor_on_host: true where console logins, su and sudo have to ask for one too.
 - id: privileged-second-factor
   item: mfa_root_privileged
@@ -36,6 +37,7 @@ const CHECKS: &str = r#"
   exempt: '$parameters.second_factor_on_host // false | not'
   pass: 'if .second_factor == "unknown" then null else .second_factor == "required" end'
   says: "{path} does not ask for a second factor ({second_factor}: {why})"
+  unknown: "whether {path} asks for a second factor is not known: {why}"
 "#;
 
 /// Second factors of logins.
@@ -83,7 +85,7 @@ impl Collector for Mfa {
             sshd::ask(&self.host, context).await?;
             for directory in DIRECTORIES {
                 let listed = self.host.list_directory(context, directory).await?;
-                for name in service_names(sshd::names(&context.recorder.body(&listed)?)) {
+                for name in service_names(kept::names(&context.recorder.body(&listed)?)) {
                     let path = format!("{directory}/{name}");
                     self.host.read_file(context, &path, &redaction(&path)).await?;
                 }
@@ -115,11 +117,20 @@ fn service_names(mut names: Vec<String>) -> Vec<String> {
 
 fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
     let (mut files, mut places, mut cut, mut listed) = (Files::new(), Vec::new(), Vec::new(), 0);
+    let mut overriding: Option<String> = None;
     for directory in DIRECTORIES {
         match kept.directory(directory)? {
             Listing::Entries(_, entries) => {
                 listed += 1;
+                if entries.len() > MOST {
+                    cut.push(format!("{directory} holds more than {MOST} files: not all were read"));
+                }
                 for name in service_names(entries.into_iter().map(|entry| entry.name).collect()) {
+                    if let Some(why) = &overriding {
+                        // A file of the same name in the directory that was not listed would win.
+                        files.entry(name).or_insert_with(|| Err(why.clone()));
+                        continue;
+                    }
                     let file = match kept.file(&format!("{directory}/{name}"))? {
                         Reading::Text(text) => {
                             places.push((name.clone(), text.exchange));
@@ -131,7 +142,10 @@ fn derive(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<()> {
                 }
             }
             Listing::Missing(_) => {}
-            Listing::Unknown(why) => cut.push(why),
+            Listing::Unknown(why) => {
+                overriding = Some(why.clone());
+                cut.push(why);
+            }
         }
     }
     if listed == 0 && cut.is_empty() {
@@ -408,15 +422,22 @@ mod tests {
     }
 
     #[test]
+    fn a_vendors_file_does_not_count_while_one_that_would_override_it_may_not_be_read() {
+        let (out, population) = run(&FakeEvidence::new()
+            .no_directory(DIRECTORIES[0], Answer::Denied, "permission denied")
+            .directory(DIRECTORIES[1], &["sudo"])
+            .file("/usr/lib/pam.d/sudo", "auth required pam_oath.so\nauth required pam_unix.so\n"));
+        assert_eq!(out.get("login_path", "sudo")["second_factor"], "unknown");
+        assert!(matches!(population, Population::Cut(_)));
+    }
+
+    #[test]
     fn without_sshd_there_is_no_row_for_it() {
-        let absent = host(DEBIAN, SSHD)
-            .no_command(&["sshd", "-T"], Answer::Missing, "no program sshd")
-            .no_directory("/usr/local/sbin", Answer::Missing, "no such file")
-            .command(
-                &["dpkg-query", "-W", "-f", "${Package}\\t${Status}\\t${Version}\\n", "openssh-server"],
-                0,
-                "openssh-server\tunknown ok not-installed\t\n",
-            );
+        let absent = host(DEBIAN, SSHD).no_command(&["sshd", "-T"], Answer::Missing, "no program sshd").command(
+            &["dpkg-query", "-W", "-f", "${Package}\\t${Status}\\t${Version}\\n", "openssh-server"],
+            0,
+            "openssh-server\tunknown ok not-installed\t\n",
+        );
         assert!(run(&absent).0.get("login_path", "sshd").is_null());
     }
 

@@ -84,17 +84,12 @@ fn not_run(host: &Host, facts: &Facts) -> Option<String> {
 fn identity(host: &Host) -> Value {
     let read = |path| below::read_small(host.root(), path);
     let uname = rustix::system::uname();
-    let host_name = if host.is_this() {
-        uname.nodename().to_str().ok().map(String::from)
-    } else {
-        read("/etc/hostname").map(|text| text.trim().to_string())
-    };
     let os = read("/etc/os-release").or_else(|| read("/usr/lib/os-release")).and_then(|text| {
         let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
         Some(name.trim_matches(['"', '\'']).to_string())
     });
     json!({
-        "host_name": host_name,
+        "host_name": host.name(),
         "os": os,
         "kernel": uname.release().to_str().ok(),
         "machine_id": read("/etc/machine-id").and_then(|text| machine_id(&text)),

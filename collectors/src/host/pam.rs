@@ -57,6 +57,24 @@ const PLAIN: [&str; 20] = [
     "pam_systemd.so",
 ];
 const DEPTH: usize = 16;
+/// A stack with more modules that may answer either way is not played through.
+const MOST_FREE: usize = 12;
+/// The answers with which a second factor may fail (pam.conf(5)): one without a configuration for the user is `user_unknown` to one module
+/// and `authinfo_unavail` to the next, and a stack may treat each differently.
+const FAILURES: [&str; 12] = [
+    "auth_err",
+    "user_unknown",
+    "authinfo_unavail",
+    "cred_insufficient",
+    "cred_unavail",
+    "cred_err",
+    "perm_denied",
+    "maxtries",
+    "acct_expired",
+    "service_err",
+    "system_err",
+    "abort",
+];
 
 /// What a service asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,14 +94,21 @@ pub(super) type Files = BTreeMap<String, Result<String, String>>;
 
 #[derive(Debug)]
 enum Entry {
-    Module { control: Control, module: String, arguments: Vec<String> },
+    /// `free` numbers the modules whose answer depends on who logs in.
+    Module {
+        control: Control,
+        module: String,
+        arguments: Vec<String>,
+        free: Option<usize>,
+    },
     Sub(Vec<Entry>),
 }
 
 #[derive(Debug)]
 struct Control {
     success: Action,
-    failure: Action,
+    /// For each of [`FAILURES`].
+    failures: Vec<Action>,
     ignore: Action,
 }
 
@@ -101,25 +126,32 @@ enum Action {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Said {
     Success,
-    Failure,
+    /// With one of [`FAILURES`].
+    Failure(usize),
     Ignore,
 }
 
 /// Which modules are wrong in one play.
 #[derive(Clone, Copy)]
 struct Play {
-    second_fails: bool,
+    /// Every second factor fails, with this one of [`FAILURES`].
+    second_fails: Option<usize>,
     password_fails: bool,
-    conditions_hold: bool,
+    /// The answers of the free modules, a bit each.
+    answers: u32,
+    /// Whether modules that usually abstain succeed.
+    plain_succeeds: bool,
 }
 
 /// Judges a service's `auth` stack.
 pub(super) fn judge(service: &str, files: &Files) -> Verdict {
     let unknown = |why: String| Verdict { second: None, password: None, modules: Vec::new(), why };
-    let stack = match stack(service, files, 0) {
+    let mut stack = match stack(service, files, 0) {
         Ok(stack) => stack,
         Err(why) => return unknown(why),
     };
+    let mut free = 0;
+    number(&mut stack, &mut free);
     let mut names = Vec::new();
     modules(&stack, &mut names);
     let seconds: Vec<String> = names.iter().filter(|name| SECOND.contains(&name.as_str())).cloned().collect();
@@ -130,21 +162,28 @@ pub(super) fn judge(service: &str, files: &Files) -> Verdict {
     if let Some(strange) = strange {
         return Verdict { modules: seconds, ..unknown(format!("{strange} is not a module that this collector knows")) };
     }
-    // Each with the conditions met and not met.
-    let plays = |second_fails, password_fails| {
-        [true, false].map(|conditions_hold| passes(&stack, Play { second_fails, password_fails, conditions_hold }))
+    if free > MOST_FREE {
+        let why = format!("{free} modules of the stack may answer either way: it is not played through");
+        return Verdict { modules: seconds, ..unknown(why) };
+    }
+    // Whether a login passes, whoever logs in: each module that looks at that answers either way, independently of the others.
+    let passes_with = |second_fails: Option<usize>, password_fails: bool| {
+        (0..1_u32 << free).any(|answers| {
+            let mut plays =
+                [false, true].map(|plain_succeeds| Play { second_fails, password_fails, answers, plain_succeeds });
+            plays.iter_mut().any(|play| passes(&stack, *play))
+        })
     };
-    if plays(false, false) == [false, false] {
+    if !passes_with(None, false) {
         return Verdict { modules: seconds, ..unknown("no login passes this stack".into()) };
     }
-    let needs = |passed: [bool; 2]| passed == [false, false];
     let server = names.iter().find(|name| SERVER.contains(&name.as_str()));
     let (second, why) = if seconds.is_empty() {
         match server {
             Some(server) => (None, format!("{server} asks a server, which may want a second factor")),
             None => (Some(false), "no module of the stack asks for a second factor".to_string()),
         }
-    } else if needs(plays(true, false)) {
+    } else if !(0..FAILURES.len()).any(|failure| passes_with(Some(failure), false)) {
         (Some(true), format!("no login passes without {}", seconds.join(", ")))
     } else {
         match server {
@@ -154,7 +193,7 @@ pub(super) fn judge(service: &str, files: &Files) -> Verdict {
             None => (Some(false), format!("a login passes without {}", seconds.join(", "))),
         }
     };
-    Verdict { second, password: Some(needs(plays(false, true))), modules: seconds, why }
+    Verdict { second, password: Some(!passes_with(None, true)), modules: seconds, why }
 }
 
 /// The `auth` entries of a service, included files in place.
@@ -174,7 +213,7 @@ fn stack(service: &str, files: &Files, depth: usize) -> Result<Vec<Entry>, Strin
             continue;
         }
         if let Some(included) = line.strip_prefix("@include") {
-            entries.extend(stack(file_name(included.trim()), files, depth + 1)?);
+            entries.extend(stack(service_name(service, included.trim())?, files, depth + 1)?);
             continue;
         }
         let (kind, rest) =
@@ -195,21 +234,51 @@ fn stack(service: &str, files: &Files, depth: usize) -> Result<Vec<Entry>, Strin
         let mut words = rest.split_whitespace();
         let module = words.next().ok_or_else(|| format!("{service}: \"{line}\" names no module"))?;
         match control {
-            "include" => entries.extend(stack(file_name(module), files, depth + 1)?),
-            "substack" => entries.push(Entry::Sub(stack(file_name(module), files, depth + 1)?)),
+            "include" => entries.extend(stack(service_name(service, module)?, files, depth + 1)?),
+            "substack" => entries.push(Entry::Sub(stack(service_name(service, module)?, files, depth + 1)?)),
             control => {
                 let control =
                     parse_control(control).ok_or_else(|| format!("{service}: \"{control}\" is no control"))?;
                 let arguments = words.map(String::from).collect();
-                entries.push(Entry::Module { control, module: file_name(module).into(), arguments });
+                entries.push(Entry::Module { control, module: module_name(module).into(), arguments, free: None });
             }
         }
     }
     Ok(entries)
 }
 
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+/// The service that an include names: by itself, or by its path in a directory that was read.
+fn service_name<'a>(by: &str, included: &'a str) -> Result<&'a str, String> {
+    match included.rsplit_once('/') {
+        None => Ok(included),
+        Some(("/etc/pam.d", name)) => Ok(name),
+        Some(_) => Err(format!("{by}: includes {included}, which was not read")),
+    }
+}
+
+/// A module by its file's name where it lies among the system's own; another file of that name is another module.
+fn module_name(path: &str) -> &str {
+    let system = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"].iter().any(|place| path.starts_with(place));
+    match path.rsplit_once('/') {
+        Some((directory, name)) if system && directory.ends_with("/security") => name,
+        _ => path,
+    }
+}
+
+/// Numbers the modules whose answer depends on who logs in.
+fn number(stack: &mut [Entry], next: &mut usize) {
+    for entry in stack {
+        match entry {
+            Entry::Sub(sub) => number(sub, next),
+            Entry::Module { module, free, .. } => {
+                let kinds: [&[&str]; 4] = [&SECOND, &SERVER, &PASSWORD, &CONDITION];
+                if kinds.iter().any(|kind| kind.contains(&module.as_str())) {
+                    *free = Some(*next);
+                    *next += 1;
+                }
+            }
+        }
+    }
 }
 
 fn modules(stack: &[Entry], names: &mut Vec<String>) {
@@ -225,11 +294,12 @@ fn modules(stack: &[Entry], names: &mut Vec<String>) {
 /// pam.conf(5): the four words, or `value=action` pairs.
 fn parse_control(text: &str) -> Option<Control> {
     use Action::{Bad, Die, Done, Ignore, Ok, Reset};
-    let (success, failure, ignore) = match text {
-        "required" => (Ok, Bad, Ignore),
-        "requisite" => (Ok, Die, Ignore),
-        "sufficient" => (Done, Ignore, Ignore),
-        "optional" => (Ok, Ignore, Ignore),
+    let all = |action: Action| vec![action; FAILURES.len()];
+    let (success, failures, ignore) = match text {
+        "required" => (Ok, all(Bad), Ignore),
+        "requisite" => (Ok, all(Die), Ignore),
+        "sufficient" => (Done, all(Ignore), Ignore),
+        "optional" => (Ok, all(Ignore), Ignore),
         pairs => {
             let mut actions = BTreeMap::new();
             for pair in pairs.split_whitespace() {
@@ -246,10 +316,10 @@ fn parse_control(text: &str) -> Option<Control> {
                 actions.insert(value, action);
             }
             let of = |value: &str| actions.get(value).or_else(|| actions.get("default")).copied().unwrap_or(Bad);
-            (of("success"), of("auth_err"), of("ignore"))
+            (of("success"), FAILURES.map(of).to_vec(), of("ignore"))
         }
     };
-    Some(Control { success, failure, ignore })
+    Some(Control { success, failures, ignore })
 }
 
 /// Whether a login passes: libpam's `_pam_dispatch_aux`.
@@ -273,11 +343,11 @@ fn run(stack: &[Entry], play: Play, state: &mut State) {
                 run(sub, play, state);
                 continue;
             }
-            Entry::Module { control, module, arguments } => (control, says(module, arguments, play)),
+            Entry::Module { control, module, arguments, free } => (control, says(module, arguments, *free, play)),
         };
         let action = match said {
             Said::Success => control.success,
-            Said::Failure => control.failure,
+            Said::Failure(failure) => control.failures.get(failure).copied().unwrap_or(Action::Bad),
             Said::Ignore => control.ignore,
         };
         match action {
@@ -306,17 +376,23 @@ fn run(stack: &[Entry], play: Play, state: &mut State) {
     }
 }
 
-fn says(module: &str, arguments: &[String], play: Play) -> Said {
+fn says(module: &str, arguments: &[String], free: Option<usize>, play: Play) -> Said {
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let fails = |fails: bool| if fails { Said::Failure } else { Said::Success };
+    let fails = |fails: bool| if fails { Said::Failure(0) } else { Said::Success };
+    let other_way = free.is_some_and(|bit| play.answers >> bit & 1 == 1);
     match module {
-        "pam_deny.so" | "pam_rootok.so" => Said::Failure,
+        "pam_deny.so" | "pam_rootok.so" => Said::Failure(0),
         "pam_permit.so" => Said::Success,
         "pam_faillock.so" => fails(has("authfail")),
-        // Whoever has not set up a second factor passes without one.
-        module if SECOND.contains(&module) => fails(play.second_fails && !has("nullok") && !has("nouserok")),
-        module if PASSWORD.contains(&module) || SERVER.contains(&module) => fails(play.password_fails),
-        module if CONDITION.contains(&module) => fails(!play.conditions_hold),
+        module if SECOND.contains(&module) => match play.second_fails {
+            // Whoever has not set up a second factor passes without one.
+            Some(_) if has("nullok") || has("nouserok") => Said::Success,
+            Some(failure) => Said::Failure(failure),
+            None => fails(other_way),
+        },
+        module if PASSWORD.contains(&module) || SERVER.contains(&module) => fails(play.password_fails || other_way),
+        module if CONDITION.contains(&module) => fails(other_way),
+        _ if play.plain_succeeds => Said::Success,
         _ => Said::Ignore,
     }
 }
@@ -384,6 +460,54 @@ mod tests {
         let exempted = "auth [success=1 default=ignore] pam_succeed_if.so user ingroup nomfa\n\
                         auth required pam_oath.so\n@include common-auth\n";
         assert_eq!(told(exempted).0, Some(false));
+    }
+
+    #[test]
+    fn a_factor_that_may_fail_in_a_way_that_the_stack_ignores_is_not_required() {
+        let unconfigured =
+            "@include common-auth\nauth [success=ok auth_err=die default=ignore] pam_google_authenticator.so\n";
+        assert_eq!(told(unconfigured).0, Some(false));
+        let strict = "@include common-auth\nauth [success=ok default=die] pam_google_authenticator.so\n";
+        assert_eq!(told(strict).0, Some(true));
+    }
+
+    #[test]
+    fn conditions_and_passwords_answer_each_for_itself() {
+        // Who is in the first group and not in the second passes without the second factor.
+        let mixed = "auth [success=ignore default=2] pam_succeed_if.so user ingroup a\n\
+                     auth [success=1 default=ignore] pam_succeed_if.so user ingroup b\n\
+                     auth [default=1] pam_permit.so\n\
+                     auth required pam_oath.so\n\
+                     @include common-auth\n";
+        assert_eq!(told(mixed).0, Some(false));
+        // Who has a password on a server only is never asked for it.
+        let elsewhere = "auth [success=2 default=ignore] pam_unix.so\n\
+                         auth [success=2 default=die] pam_sss.so\n\
+                         auth requisite pam_deny.so\n\
+                         auth required pam_oath.so\n\
+                         auth required pam_permit.so\n";
+        assert_ne!(told(elsewhere).0, Some(true));
+    }
+
+    #[test]
+    fn a_module_that_usually_abstains_may_let_in() {
+        assert_eq!(
+            told("auth sufficient pam_nologin.so\nauth required pam_oath.so\n@include common-auth\n").0,
+            Some(false)
+        );
+    }
+
+    #[test]
+    fn a_module_or_service_from_another_place_is_not_known_by_its_name() {
+        assert_eq!(told("auth required /opt/own/pam_oath.so\n@include common-auth\n"), (None, None));
+        assert!(verdict("auth include /opt/own/common-auth\n").why.contains("/opt/own/common-auth"));
+        assert_eq!(told("@include /etc/pam.d/common-auth\n"), (Some(false), Some(true)));
+    }
+
+    #[test]
+    fn a_stack_of_too_many_ways_is_unknown() {
+        let many = "auth optional pam_succeed_if.so\n".repeat(MOST_FREE + 1);
+        assert!(verdict(&format!("{many}@include common-auth\n")).why.contains("either way"));
     }
 
     #[test]

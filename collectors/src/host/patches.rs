@@ -40,26 +40,31 @@ const CHECKS: &str = r#"
   population: patch_state
   pass: 'if .lists_age_hours == null then null else .lists_age_hours <= 24 * ($parameters.package_lists_max_age_days // 2) end'
   says: "the package lists are {lists_age_hours} hours old (of {lists_as_of}): what was published since is not known here"
+  unknown: "how old the package lists are is not known: there are none, or they carry no time"
 - id: security-archive-configured
   item: patch_compliance
   population: patch_state
   pass: .security_source
   says: "no package list of a security archive is on this host, so that security updates do not reach it"
+  unknown: "whether a security archive is configured is not known: {distribution} does not tell by its package lists, or they were not read"
 - id: no-pending-security-updates
   item: patch_compliance
   population: patch_state
   pass: 'if .pending_security_count == null then null elif .pending_security_count > 0 then false elif .lists_age_hours == null or .lists_age_hours > 24 * ($parameters.package_lists_max_age_days // 2) then null else true end'
   says: "{pending_security_count} security updates are pending, as of {lists_as_of}; last upgrade: {last_patch}"
+  unknown: "whether security updates are pending is not known (package lists of {lists_as_of}, {lists_age_hours} hours old): they are missing or too old, or the answer does not tell security updates from others"
 - id: security-update-installed
   item: patch_compliance
   population: 'pending_update | .security != false'
   pass: 'if .security == null then null else .security | not end'
-  says: "the security update of {package} from {installed} to {candidate} is not installed; the time it took runs from its first sight to its last"
+  says: "the security update of {package} from {installed} to {candidate} is not installed"
+  unknown: "whether the update of {package} to {candidate} is a security update is not known: it is held back, or its archive does not say"
 - id: no-restart-due
   item: patch_compliance
   population: patch_state
   pass: 'if .reboot_required == null then null else .reboot_required | not end'
   says: "a restart is due: updates are installed but not all in use"
+  unknown: "whether a restart is due is not known: no hook of the package manager records it here (on Debian, unattended-upgrades does)"
 "#;
 
 /// Pending updates and the last upgrade.
@@ -305,13 +310,22 @@ fn apt_lists(kept: &Kept<'_>) -> io::Result<Result<Lists, String>> {
             "{APT_LISTS} holds no package lists (apt-get update was never run here): pending updates are not known"
         )));
     }
-    let security: Vec<&Entry> =
-        releases.iter().copied().filter(|e| e.name.to_lowercase().contains("security")).collect();
+    let security: Vec<&Entry> = releases.iter().copied().filter(|e| of_security_archive(&e.name)).collect();
     let source = !security.is_empty();
     let times: Option<Vec<_>> =
         if source { security } else { releases }.iter().map(|entry| entry.modified_at).collect();
     let as_of = times.and_then(|times| times.into_iter().min());
     Ok(Ok(Lists { as_of, security_source: Some(source) }))
+}
+
+/// Whether a list is of the distribution's security archive, by the name that APT gives it (the address with `_` for `/`): another
+/// archive may have the word in its name.
+fn of_security_archive(list: &str) -> bool {
+    let list = list.to_lowercase();
+    let suite = list.rsplit_once("_dists_").map_or("", |(_, rest)| rest).trim_end_matches("_inrelease");
+    let suite = suite.trim_end_matches("_release").split('_').next().unwrap_or_default();
+    suite.ends_with("-security")
+        || ["security.debian.org", "security.ubuntu.com", "debian-security_"].iter().any(|name| list.contains(name))
 }
 
 fn apt(kept: &Kept<'_>) -> io::Result<Result<Known, String>> {
@@ -423,8 +437,30 @@ fn dnf(kept: &Kept<'_>) -> io::Result<Result<Known, String>> {
             _ => bad += 1,
         }
     }
-    let cut = (bad > 0).then(|| format!("dnf: {bad} lines could not be read"));
+    let cut = if bad > 0 {
+        Some(format!("dnf: {bad} lines could not be read"))
+    } else if pending.is_empty() && !advisories(kept)? {
+        // Without advisories dnf lists nothing, whatever is pending.
+        Some(
+            "dnf: no repository's metadata here holds advisories: which updates are security updates is not known"
+                .into(),
+        )
+    } else {
+        None
+    };
     Ok(Ok(Known { exchange: text.exchange, at: text.at, pending, cut }))
+}
+
+/// Whether the metadata of any repository holds advisories.
+fn advisories(kept: &Kept<'_>) -> io::Result<bool> {
+    for cache in DNF_CACHES {
+        if let Listing::Entries(_, entries) = kept.directory(cache)?
+            && entries.iter().any(|entry| entry.name.ends_with("-updateinfo.solvx"))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn dnf_update(advisory: &str, package: &str) -> Pending {
@@ -476,7 +512,12 @@ fn apk(kept: &Kept<'_>) -> io::Result<Result<Known, String>> {
             None => bad += 1,
         }
     }
-    let cut = (bad > 0).then(|| format!("apk: {bad} lines could not be read"));
+    let cut = if bad > 0 {
+        Some(format!("apk: {bad} lines could not be read"))
+    } else {
+        let headed = text.text.starts_with("Installed:");
+        (!headed).then(|| "apk: the heading that begins the list is missing".into())
+    };
     Ok(Ok(Known { exchange: text.exchange, at: text.at, pending, cut }))
 }
 

@@ -30,6 +30,7 @@ const CHECKS: &str = r#"
   population: privileged_change
   pass: .unchanged
   says: "{name}: {change} (since {before_at})"
+  unknown: "{name}: whether its privileges changed is not known: {change}"
 "#;
 
 /// Changes of privileged access from one day to the next.

@@ -27,8 +27,6 @@ use crate::{
     redact::Redact,
 };
 
-/// Where restic is looked for: the host's search path, then where an operator installs it.
-const PROGRAMS: [&str; 2] = ["restic", "/usr/local/bin/restic"];
 /// The operation that opens the exchanges of one repository.
 const CONFIGURATION: &str = "configuration";
 /// Of a credentials file, this much is read.
@@ -41,33 +39,45 @@ const CHECKS: &str = r#"
   exempt: '.host | IN(($parameters.retired_backup_hosts // [])[])'
   pass: 'if .newest_age_hours == null then null elif .newest_age_hours <= ($parameters.rpo_hours // 24) then true elif .list_whole then false else null end'
   says: "the newest backup of {host} {paths} in {repository} is {newest_age_hours} hours old"
+  unknown: "how old the newest backup of {host} {paths} in {repository} is, is not known: a snapshot could not be loaded, or its time is still to come"
 - id: backup-exists
   item: backup_job_success
   population: restic_repository
   pass: 'if .snapshot_count == null then null else .snapshot_count > 0 end'
   says: "{repository} holds no snapshot"
+  unknown: "whether {repository} holds a snapshot is not known: {why}"
+# $parameters.backup_host_names: the names under which this host is backed up, where it is not its own.
+- id: backup-of-this-host
+  item: backup_job_success
+  population: restic_repository
+  pass: '([.this_host | strings] + ($parameters.backup_host_names // [])) as $names | if .hosts == null or $names == [] then null elif .hosts - $names != .hosts then true elif .list_whole then false else null end'
+  says: "{repository} holds no snapshot of this host ({this_host}), only of {hosts}"
+  unknown: "whether {repository} holds a snapshot of this host ({this_host}) is not known: {why}"
 - id: backup-repository-consistent
   item: backup_job_success
   population: restic_repository
   pass: .consistent
   says: "restic check finds errors in {repository}: {check_detail}"
+  unknown: "whether {repository} is consistent is not known: {check_detail}"
 - id: backup-encrypted
   item: backup_protected
   population: restic_repository
   pass: .encrypted
   says: "{repository} is not encrypted"
+  unknown: "whether {repository} is encrypted is not known: it was not opened ({why})"
 - id: backup-off-host
   item: backup_protected
   population: restic_repository
-  pass: 'if .location == null or .location == "local" then null else true end'
+  pass: 'if .location | IN("s3", "sftp", "rest", "azure", "gs", "b2", "swift") then true else null end'
   says: "{repository} lies on this host"
+  unknown: "whether {repository} ({location}) lies off this host is not known: its address does not tell"
 "#;
 
 /// Backups in restic repositories.
 pub struct Restic {
     host: Host,
     repositories: Vec<ResticRepository>,
-    programs: Vec<String>,
+    program: String,
     spec: Spec,
 }
 
@@ -101,14 +111,14 @@ impl Restic {
             checks: CHECKS.into(),
             inputs: Vec::new(),
         };
-        Self { host, repositories, programs: PROGRAMS.map(String::from).to_vec(), spec }
+        Self { host, repositories, program: "restic".into(), spec }
     }
 
     async fn ask(&self, repository: &ResticRepository, context: &mut Context<'_>) -> Result<(), CollectError> {
         let now = (context.now)();
         let shown = scrub::without_userinfo(&repository.repository);
         let request = json!({
-            "name": repository.name, "repository": shown, "location": location(&repository.repository),
+            "name": repository.name, "repository": shown, "location": location(&repository.repository), "this_host": self.host.name(),
             "password_file": repository.password_file, "env_files": repository.env_files,
         });
         let mut draft = Draft::new(CONFIGURATION, request, self.host.caller(), now);
@@ -148,15 +158,11 @@ impl Restic {
         }
         let hidden: Vec<String> = secrets.values().cloned().chain(password.ok()).collect();
         let redact = redaction(hidden);
-        let mut program = None;
-        for name in &self.programs {
-            let asked = Command::new([name.as_str(), "version"]).timeout(Duration::from_secs(20));
-            if self.host.run(context, asked).await?.answer != Answer::Missing {
-                program = Some(name);
-                break;
-            }
+        let program = &self.program;
+        let asked = Command::new([program.as_str(), "version"]).timeout(Duration::from_secs(20));
+        if self.host.run(context, asked).await?.answer == Answer::Missing {
+            return Ok(());
         }
-        let Some(program) = program else { return Ok(()) };
         for (operation, timeout) in [("snapshots", 600), ("check", 2400)] {
             let mut argv = vec![program.clone(), "--json".into(), "--no-lock".into(), "--no-cache".into()];
             // An address with credentials goes where the exchange does not keep it.
@@ -224,9 +230,18 @@ fn redaction(secrets: Vec<String>) -> Redact {
     })
 }
 
-/// The kind of storage, by the scheme of `--repo`.
+/// The kind of storage, by the scheme of `--repo`; `local` also for a server on this host, `unknown` for what rclone's own configuration
+/// tells alone.
 fn location(repository: &str) -> &'static str {
-    let schemes = ["s3", "sftp", "rest", "azure", "gs", "b2", "swift", "rclone"];
+    let after = repository.rsplit_once('@').or_else(|| repository.rsplit_once("://"));
+    let host = after.or_else(|| repository.split_once(':')).map_or(repository, |(_, host)| host);
+    if ["localhost", "127.", "[::1]", "0.0.0.0"].iter().any(|own| host.trim_start_matches('/').starts_with(own)) {
+        return "local";
+    }
+    if repository.starts_with("rclone:") {
+        return "unknown";
+    }
+    let schemes = ["s3", "sftp", "rest", "azure", "gs", "b2", "swift"];
     schemes
         .into_iter()
         .find(|scheme| repository.split_once(':').is_some_and(|(start, _)| start == *scheme))
@@ -316,6 +331,9 @@ fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Result<()> {
             // restic's format knows no repository without encryption: opened with a password, it is encrypted.
             "encrypted": found.is_ok().then_some(true),
             "snapshot_count": count,
+            "this_host": asked.configuration.request["this_host"],
+            "hosts": found.is_ok().then(|| list.iter().map(|s| s.hostname.as_str()).collect::<BTreeSet<_>>()),
+            "list_whole": whole,
             "newest": list.iter().map(|snapshot| snapshot.time).max(),
             "consistent": consistent,
             "check_detail": check_detail,
@@ -398,10 +416,12 @@ fn checked(kept: &Kept<'_>, asked: &Asked) -> io::Result<(Option<bool>, Option<S
     match kept.reading(Some(exchange), "restic check")? {
         Reading::Text(text) => {
             // Version 0.17 sums up in JSON, older ones in words.
-            let sums = text.text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let errors = sums.filter(|sum| sum["message_type"] == "summary").find_map(|sum| sum["num_errors"].as_u64());
+            let mut sums = text.text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let sum = sums.find(|sum| sum["message_type"] == "summary").unwrap_or_default();
+            let errors = sum["num_errors"].as_u64();
+            let broken = sum["broken_packs"].as_array().is_some_and(|packs| !packs.is_empty());
             let consistent = match errors {
-                Some(errors) => Some(errors == 0),
+                Some(errors) => Some(errors == 0 && !broken),
                 None => text.text.contains("no errors were found").then_some(true),
             };
             Ok((consistent, consistent.is_none().then(|| "restic check did not say what it found".into())))

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     access::{Command, Host},
-    kept::{Kept, Listing, Reading, fits, record, why_not},
+    kept::{self, Kept, Listing, Reading, fits, record, why_not},
 };
 use crate::{
     contract::{BoxFuture, CollectError, Collector, Context, Evidence, Need, NeedKind, Population, Records, Spec},
@@ -20,8 +20,6 @@ use crate::{
 
 const CONFIG: &str = "/etc/ssh/sshd_config";
 const DIRECTORY: &str = "/etc/ssh";
-/// Where an sshd that no package brought would be; it is not in the search path.
-const LOCAL: &str = "/usr/local/sbin";
 const DEFAULT: [&str; 2] = ["sshd", "-T"];
 const DPKG: [&str; 5] = ["dpkg-query", "-W", "-f", "${Package}\\t${Status}\\t${Version}\\n", "openssh-server"];
 const RPM: [&str; 3] = ["rpm", "-q", "openssh-server"];
@@ -36,7 +34,10 @@ const UNITS: [&str; 5] = [
 ];
 /// A connection from outside that no `Match` block names: addresses of RFC 5737, a name of RFC 2606.
 const OUTSIDE: &str = "user=root,host=client.invalid,addr=203.0.113.1";
-/// More included files or contexts than this are not followed, and the list is cut.
+/// Another user than root, whom no block is likely to name: the first block that fits decides a setting, so that a block for root
+/// hides from root what a later block sets for everybody else.
+const SOMEBODY: &str = "somebody";
+/// More included files, blocks or contexts than this are not followed, and the list is cut.
 const MOST: usize = 64;
 /// Settings of which every context has a record, `null` where this sshd does not print it.
 const ALWAYS: [&str; 11] = [
@@ -59,46 +60,55 @@ const CHECKS: &str = r#"
   population: 'sshd_setting | .keyword == "permitrootlogin"'
   pass: 'if .value == null then null else .value | IN("no", "prohibit-password", "without-password", "forced-commands-only") end'
   says: "sshd lets root log in with a password ({context}: PermitRootLogin {value})"
+  unknown: "whether sshd lets root log in with a password is not known ({context}): sshd -T prints no PermitRootLogin"
 - id: sshd-password-authentication
   item: linux_host_access
   population: 'sshd_setting | .keyword == "passwordauthentication"'
   pass: 'if .value == null then null elif .value == "no" then true else .alone | if . == null then null else not end end'
   says: "sshd accepts a password alone ({context}: PasswordAuthentication {value})"
+  unknown: "whether sshd accepts a password alone is not known ({context}): sshd -T prints no PasswordAuthentication or no AuthenticationMethods"
 - id: sshd-keyboard-interactive
   item: linux_host_access
   population: 'sshd_setting | .keyword == "kbdinteractiveauthentication"'
   pass: 'if .value == null then null elif .value == "no" then true else .alone | if . == null then null else not end end'
   says: "sshd accepts keyboard-interactive authentication alone ({context}); host/mfa tells whether PAM asks for a second factor then"
+  unknown: "whether sshd accepts keyboard-interactive authentication alone is not known ({context}): sshd -T prints no KbdInteractiveAuthentication or no AuthenticationMethods"
 - id: sshd-empty-passwords
   item: linux_host_access
   population: 'sshd_setting | .keyword == "permitemptypasswords"'
   pass: 'if .value == null then null else .value == "no" end'
   says: "sshd accepts empty passwords ({context})"
+  unknown: "whether sshd accepts empty passwords is not known ({context}): sshd -T prints no PermitEmptyPasswords"
 - id: sshd-authentication-tries
   item: linux_host_access
   population: 'sshd_setting | .keyword == "maxauthtries"'
-  pass: '(.value | tonumber) <= ($parameters.sshd_max_auth_tries // 6)'
+  pass: 'if .value == null then null else (.value | tonumber) <= ($parameters.sshd_max_auth_tries // 6) end'
   says: "sshd allows {value} authentication attempts in a connection ({context})"
+  unknown: "how many authentication attempts sshd allows is not known ({context}): sshd -T prints no MaxAuthTries"
 - id: sshd-dead-session-ends
   item: session_logoff
   population: 'sshd_setting | .keyword == "clientaliveinterval"'
-  pass: '(.value | tonumber) as $every | (.count_max | tonumber) as $count | $every > 0 and $count > 0 and $every * $count <= ($parameters.session_idle_seconds // 900)'
+  pass: 'if .value == null or .count_max == null then null else (.value | tonumber) as $every | (.count_max | tonumber) as $count | $every > 0 and $count > 0 and $every * $count <= ($parameters.session_idle_seconds // 900) end'
   says: "sshd does not soon end the session of a client that no longer answers ({context}: ClientAliveInterval {value}, ClientAliveCountMax {count_max}); an idle client that answers stays in either case"
+  unknown: "whether sshd ends the sessions of clients that no longer answer is not known ({context}): sshd -T prints no ClientAliveInterval or no ClientAliveCountMax"
 - id: sshd-ciphers
   item: encryption_transit
   population: 'sshd_setting | .keyword == "ciphers"'
-  pass: '.value | split(",") | all(IN("3des-cbc", "aes128-cbc", "aes192-cbc", "aes256-cbc", "blowfish-cbc", "cast128-cbc", "arcfour", "arcfour128", "arcfour256", "rijndael-cbc@lysator.liu.se", "none") | not)'
+  pass: 'if (.value // "") == "" then null else .value | split(",") | all(IN("3des-cbc", "aes128-cbc", "aes192-cbc", "aes256-cbc", "blowfish-cbc", "cast128-cbc", "arcfour", "arcfour128", "arcfour256", "rijndael-cbc@lysator.liu.se", "none") | not) end'
   says: "sshd offers weak ciphers ({context}): {value}"
+  unknown: "which ciphers sshd offers is not known ({context}): sshd -T prints none"
 - id: sshd-macs
   item: encryption_transit
   population: 'sshd_setting | .keyword == "macs"'
-  pass: '.value | split(",") | all(IN("hmac-md5", "hmac-md5-96", "hmac-md5-etm@openssh.com", "hmac-md5-96-etm@openssh.com", "hmac-sha1-96", "hmac-sha1-96-etm@openssh.com", "hmac-ripemd160", "hmac-ripemd160@openssh.com", "hmac-ripemd160-etm@openssh.com", "none") | not)'
+  pass: 'if (.value // "") == "" then null else .value | split(",") | all(IN("hmac-md5", "hmac-md5-96", "hmac-md5-etm@openssh.com", "hmac-md5-96-etm@openssh.com", "hmac-sha1-96", "hmac-sha1-96-etm@openssh.com", "hmac-ripemd160", "hmac-ripemd160@openssh.com", "hmac-ripemd160-etm@openssh.com", "none") | not) end'
   says: "sshd offers weak message authentication codes ({context}): {value}"
+  unknown: "which message authentication codes sshd offers is not known ({context}): sshd -T prints none"
 - id: sshd-key-exchange
   item: encryption_transit
   population: 'sshd_setting | .keyword == "kexalgorithms"'
-  pass: '.value | split(",") | all(IN("diffie-hellman-group1-sha1", "diffie-hellman-group14-sha1", "diffie-hellman-group-exchange-sha1", "rsa1024-sha1") | not)'
+  pass: 'if (.value // "") == "" then null else .value | split(",") | all(IN("diffie-hellman-group1-sha1", "diffie-hellman-group14-sha1", "diffie-hellman-group-exchange-sha1", "rsa1024-sha1") | not) end'
   says: "sshd offers weak key exchange ({context}): {value}"
+  unknown: "which key exchange sshd offers is not known ({context}): sshd -T prints none"
 "#;
 
 /// Effective sshd settings.
@@ -213,9 +223,6 @@ pub(super) async fn ask(host: &Host, context: &mut Context<'_>) -> Result<(), Co
         }
     }
     host.list_directory(context, DIRECTORY).await?;
-    if settings.answer == crate::contract::Answer::Missing {
-        host.list_directory(context, LOCAL).await?;
-    }
     if databases == 0 {
         for unit in UNITS {
             host.read_file(context, unit, &Redact::nothing()).await?;
@@ -231,16 +238,14 @@ pub(super) async fn ask(host: &Host, context: &mut Context<'_>) -> Result<(), Co
         let exchange = host.read_file(context, &path, &Redact::nothing()).await?;
         let text = String::from_utf8_lossy(&context.recorder.body(&exchange)?).into_owned();
         for pattern in includes(&text) {
-            let (directory, name) = pattern.rsplit_once('/').unwrap_or((DIRECTORY, &pattern));
-            if name.contains(['*', '?']) {
-                let listed = host.list_directory(context, directory).await?;
-                for entry in names(&context.recorder.body(&listed)?) {
-                    if fits(name, &entry) {
-                        queue.push_back(format!("{directory}/{entry}"));
-                    }
+            match Included::of(&pattern) {
+                Included::File => queue.push_back(pattern),
+                Included::In { directory, name } => {
+                    let listed = host.list_directory(context, directory).await?;
+                    let entries = kept::names(&context.recorder.body(&listed)?);
+                    queue.extend(entries.iter().filter(|entry| fits(name, entry)).map(|e| format!("{directory}/{e}")));
                 }
-            } else {
-                queue.push_back(pattern);
+                Included::NotFollowed => {}
             }
         }
         texts.insert(path, text);
@@ -268,7 +273,7 @@ pub(super) fn read(kept: &Kept<'_>) -> io::Result<Found> {
     let blocks = configured(kept, &mut cut)?;
     let mut all = vec![default];
     cut.extend(
-        blocks.iter().filter(|block| block.connection.is_none()).map(|block| {
+        blocks.iter().filter(|block| block.connections.is_empty()).map(|block| {
             format!("{}: no connection could be asked about for \"Match {}\"", block.place, block.criteria)
         }),
     );
@@ -324,15 +329,6 @@ fn effective(context: &str, exchange: u64, text: &str) -> Option<Effective> {
 /// The program is not there. Is the package?
 fn absent(kept: &Kept<'_>, no_program: &str) -> io::Result<Found> {
     let mut doubts = Vec::new();
-    match kept.directory(LOCAL)? {
-        Listing::Missing(_) => {}
-        Listing::Unknown(why) => return Ok(Found::Unknown(format!("{no_program}, but {why}"))),
-        Listing::Entries(_, entries) => {
-            if entries.iter().any(|entry| entry.name == "sshd") {
-                return Ok(Found::Unknown(format!("{no_program}, but there is {LOCAL}/sshd, which is not asked")));
-            }
-        }
-    }
     for argv in [&DPKG[..], &RPM[..], &APK[..]] {
         match kept.command(argv)? {
             Reading::Missing(_) => {}
@@ -413,8 +409,8 @@ fn refused(kept: &Kept<'_>, why: String) -> io::Result<Found> {
 struct Block {
     place: String,
     criteria: String,
-    /// A connection that fits it, as `sshd -C` takes it.
-    connection: Option<String>,
+    /// Connections that fit it, as `sshd -C` takes them; none where none can be made up.
+    connections: Vec<String>,
 }
 
 /// The `Match` blocks of the configuration files as they were read; adds to `cut` what was not.
@@ -439,11 +435,17 @@ fn configured(kept: &Kept<'_>, cut: &mut Vec<String>) -> io::Result<Vec<Block>> 
             }
         };
         for pattern in includes(&text) {
-            let (directory, name) = pattern.rsplit_once('/').unwrap_or((DIRECTORY, &pattern));
-            if !name.contains(['*', '?']) {
-                queue.push_back(pattern);
-                continue;
-            }
+            let (directory, name) = match Included::of(&pattern) {
+                Included::In { directory, name } => (directory, name),
+                Included::File => {
+                    queue.push_back(pattern);
+                    continue;
+                }
+                Included::NotFollowed => {
+                    cut.push(format!("{path}: Include {pattern} was not followed: its files may hold Match blocks"));
+                    continue;
+                }
+            };
             match kept.directory(directory)? {
                 Listing::Entries(_, entries) => {
                     let fitting = entries.iter().filter(|entry| fits(name, &entry.name));
@@ -456,21 +458,28 @@ fn configured(kept: &Kept<'_>, cut: &mut Vec<String>) -> io::Result<Vec<Block>> 
         seen.insert(path, text);
     }
     let blocks: Vec<Block> = seen.iter().flat_map(|(path, text)| blocks(path, text)).collect();
-    if blocks.len() > MOST {
-        cut.push(format!("more than {MOST} Match blocks: not all were asked about"));
+    let wanted = all_connections(&blocks).len();
+    if wanted > MOST {
+        cut.push(format!("the Match blocks want {wanted} connections to be asked about, of which {MOST} were"));
     }
     Ok(blocks)
 }
 
 /// The connections to ask about: none without `Match` blocks.
 fn connections(blocks: &[Block]) -> Vec<String> {
-    let mut all = Vec::new();
+    let mut all = all_connections(blocks);
+    all.truncate(MOST);
+    all
+}
+
+fn all_connections(blocks: &[Block]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
     if !blocks.is_empty() {
-        all.push(OUTSIDE.to_string());
+        all.extend([OUTSIDE.to_string(), OUTSIDE.replace("root", SOMEBODY)]);
     }
-    for connection in blocks.iter().take(MOST).filter_map(|block| block.connection.clone()) {
-        if !all.contains(&connection) {
-            all.push(connection);
+    for connection in blocks.iter().flat_map(|block| &block.connections) {
+        if !all.contains(connection) {
+            all.push(connection.clone());
         }
     }
     all
@@ -497,6 +506,31 @@ fn includes(text: &str) -> Vec<String> {
     all.map(|word| if word.starts_with('/') { word } else { format!("{DIRECTORY}/{word}") }).collect()
 }
 
+/// What an `Include` names.
+enum Included<'a> {
+    File,
+    /// The files of a directory that fit a pattern of `*` and `?`.
+    In {
+        directory: &'a str,
+        name: &'a str,
+    },
+    /// A pattern of another kind (glob(7)), or one among the directories.
+    NotFollowed,
+}
+
+impl<'a> Included<'a> {
+    fn of(pattern: &'a str) -> Self {
+        let (directory, name) = pattern.rsplit_once('/').unwrap_or((DIRECTORY, pattern));
+        if pattern.contains(['[', '{', '\\', '~']) || directory.contains(['*', '?']) {
+            Self::NotFollowed
+        } else if name.contains(['*', '?']) {
+            Self::In { directory, name }
+        } else {
+            Self::File
+        }
+    }
+}
+
 /// The `Match` blocks of one file.
 fn blocks(path: &str, text: &str) -> Vec<Block> {
     let matches = lines(text).filter(|(_, keyword, _)| keyword == "match");
@@ -504,45 +538,53 @@ fn blocks(path: &str, text: &str) -> Vec<Block> {
         .map(|(number, _, words)| Block {
             place: format!("{path} line {number}"),
             criteria: words.join(" "),
-            connection: connection(&words),
+            connections: examples(&words).unwrap_or_default(),
         })
         .collect()
 }
 
-/// A connection that fits a block's criteria; `None` where none can be made up (groups, negations).
-fn connection(words: &[String]) -> Option<String> {
-    let (mut user, mut host, mut addr) = ("root".to_string(), "client.invalid".to_string(), "203.0.113.1".to_string());
-    let mut more = String::new();
-    if words.len() == 1 && words[0].eq_ignore_ascii_case("all") {
-        return Some(OUTSIDE.into());
-    }
+/// Connections that fit a block's criteria: one for each way to meet them, since an earlier block may name one of them and decide for
+/// it. `None` where none can be made up (groups, negations alone).
+fn examples(words: &[String]) -> Option<Vec<String>> {
+    let mut users = vec!["root".to_string(), SOMEBODY.to_string()];
+    let (mut hosts, mut addresses) = (vec!["client.invalid".to_string()], vec!["203.0.113.1".to_string()]);
+    let mut locals = vec![String::new()];
+    let all = words.len() == 1 && words[0].eq_ignore_ascii_case("all");
     // `user=deploy` and `user deploy` are the same.
     let words: Vec<&str> = words.iter().flat_map(|word| word.splitn(2, '=')).filter(|word| !word.is_empty()).collect();
-    if words.is_empty() || !words.len().is_multiple_of(2) {
+    if !all && (words.is_empty() || !words.len().is_multiple_of(2)) {
         return None;
     }
     for pair in words.chunks_exact(2) {
-        let example = |star: &str| {
-            let pattern = pair[1].split(',').find(|pattern| !pattern.starts_with('!'))?;
-            let pattern = pattern.split('/').next().unwrap_or(pattern).replace('*', star).replace('?', "1");
-            (!pattern.contains('=')).then_some(pattern)
+        let fitting = |star: &str| -> Option<Vec<String>> {
+            let patterns = pair[1].split(',').filter(|pattern| !pattern.starts_with('!'));
+            let made: Vec<String> = patterns
+                .map(|pattern| pattern.split('/').next().unwrap_or(pattern).replace('*', star).replace('?', "1"))
+                .collect();
+            (!made.is_empty() && !made.iter().any(|made| made.contains('='))).then_some(made)
+        };
+        let with = |locals: &[String], key: &str, values: &[String]| -> Vec<String> {
+            locals.iter().flat_map(|local| values.iter().map(move |value| format!("{local},{key}={value}"))).collect()
         };
         match pair[0].to_ascii_lowercase().as_str() {
-            "user" => user = example("x")?,
-            "host" => host = example("x")?,
-            "address" => addr = example("1")?,
-            "localaddress" => more.push_str(&format!(",laddr={}", example("1")?)),
-            "localport" => more.push_str(&format!(",lport={}", example("1")?)),
+            "user" => users = fitting("x")?,
+            "host" => hosts = fitting("x")?,
+            "address" => addresses = fitting("1")?,
+            "localaddress" => locals = with(&locals, "laddr", &fitting("1")?),
+            "localport" => locals = with(&locals, "lport", &fitting("1")?),
             _ => return None,
         }
     }
-    Some(format!("user={user},host={host},addr={addr}{more}"))
-}
-
-/// The names in a kept list of a directory.
-pub(super) fn names(body: &[u8]) -> Vec<String> {
-    let entries: Vec<super::kept::Entry> = serde_json::from_slice(body).unwrap_or_default();
-    entries.into_iter().map(|entry| entry.name).collect()
+    let mut all = Vec::new();
+    for (user, host) in users.iter().flat_map(|user| hosts.iter().map(move |host| (user, host))) {
+        for (address, local) in addresses.iter().flat_map(|a| locals.iter().map(move |local| (a, local))) {
+            // One more than is asked about shows that there are more.
+            if all.len() <= MOST {
+                all.push(format!("user={user},host={host},addr={address}{local}"));
+            }
+        }
+    }
+    Some(all)
 }
 
 #[cfg(test)]

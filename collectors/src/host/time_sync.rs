@@ -22,17 +22,22 @@ const ADJTIMEX: [&str; 2] = ["adjtimex", "--print"];
 /// Its file `synchronized` is touched by systemd-timesyncd at each synchronisation.
 const TIMESYNC: &str = "/run/systemd/timesync";
 
+/// A clock that was last compared longer ago than this is not known to be synchronised.
+const STALE_HOURS: f64 = 24.0;
+
 const CHECKS: &str = r#"
 - id: clock-synchronised
   item: audit_log_integrity
   population: clock
   pass: .synchronised
   says: "{source} says that this host's clock is not synchronised: the times in its logs cannot be relied on"
+  unknown: "whether the clock is synchronised is not known: {source} last compared it at {last_update}, which is too long ago or still to come"
 - id: clock-offset
   item: audit_log_integrity
   population: 'clock | .offset_seconds != null'
   pass: 'if .synchronised then (.offset_seconds | if . < 0 then -. else . end) <= ($parameters.clock_max_offset_seconds // 1) else null end'
   says: "{source} measures an offset of {offset_seconds} s"
+  unknown: "{source} measured an offset of {offset_seconds} s, which is worth nothing while the clock is not synchronised"
 "#;
 
 /// The state of the clock.
@@ -141,6 +146,9 @@ fn chrony(kept: &Kept<'_>, text: &Text) -> io::Result<Option<Clock>> {
     let (Ok(stratum), Some(offset), Some(at)) = (stratum.parse::<u8>(), number(offset), number(reference)) else {
         return Ok(None);
     };
+    // Without an answer of its servers chrony goes on saying "Normal" for days.
+    let age = (text.at.timestamp() as f64 - at) / 3600.0;
+    let fresh = (-1.0..=STALE_HOURS).contains(&age);
     // 7F7F0101 is chrony's own local reference: synchronised with nothing but itself.
     let local = id.eq_ignore_ascii_case("7F7F0101");
     let (sources, reachable) = match kept.command(&SOURCES)? {
@@ -157,7 +165,8 @@ fn chrony(kept: &Kept<'_>, text: &Text) -> io::Result<Option<Clock>> {
         source: "chrony",
         as_of,
         fields: json!({
-            "source": "chrony", "synchronised": synchronised && !local, "local_reference": local,
+            "source": "chrony", "synchronised": if !synchronised || local { Some(false) } else { fresh.then_some(true) },
+            "local_reference": local,
             "offset_seconds": synchronised.then_some(offset), "stratum": stratum,
             "last_update": as_of, "servers": sources, "selected": reachable, "detail": leap,
         }),
@@ -196,7 +205,10 @@ fn ntpq(_: &Kept<'_>, text: &Text) -> io::Result<Option<Clock>> {
     let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     let Some(sync) = words.iter().find_map(|word| word.strip_prefix("sync_")) else { return Ok(None) };
     let Some(stratum) = value("stratum").and_then(|s| s.parse::<u8>().ok()) else { return Ok(None) };
-    let synchronised = sync != "unspec" && stratum < 16 && !words.contains(&"leap_alarm");
+    // The host's own clock, by ntpd's driver for it or by its operator's watch, is nothing to be synchronised with.
+    let own = ["unspec", "local", "wristwatch"].contains(&sync)
+        || value("refid").is_some_and(|id| id.starts_with("LOC") || id.starts_with("127.127.1."));
+    let synchronised = !own && stratum < 16 && !words.contains(&"leap_alarm");
     let offset = value("offset").and_then(number).map(|milliseconds| milliseconds / 1000.0);
     Ok(Some(Clock {
         source: "ntpd",
@@ -308,6 +320,25 @@ mod tests {
         );
         for cut in [&row[..row.len() - 1], &row[..40], "", "a,b", &row.replace("Normal", "Odd")] {
             assert!(matches!(run(&FakeEvidence::new().command(&TRACKING, 0, cut)).1, Population::Unread(_)), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn chrony_that_heard_of_no_server_for_days_is_not_known_to_be_synchronised() {
+        for (at, synchronised) in
+            [(1_795_320_000_i64, json!(true)), (1_795_060_800, Value::Null), (1_795_400_000, Value::Null)]
+        {
+            let row = format!("A29FC87B,192.0.2.1,4,{at}.5,-0.1,0.1,0.1,-1.0,0.1,0.1,0.1,0.1,64.2,Normal\n");
+            let (out, _) = run(&FakeEvidence::new().command(&TRACKING, 0, row));
+            assert_eq!(out.get("clock", "chrony")["synchronised"], synchronised);
+        }
+    }
+
+    #[test]
+    fn ntpd_with_only_its_own_clock_is_not_synchronised() {
+        for own in ["sync_local, stratum=6, refid=LOCAL(0)", "sync_ntp, stratum=11, refid=127.127.1.0"] {
+            let (out, _) = run(&FakeEvidence::new().command(&NTPQ, 0, format!("leap_none, {own}\n")));
+            assert_eq!(out.get("clock", "ntpd")["synchronised"], json!(false), "{own}");
         }
     }
 

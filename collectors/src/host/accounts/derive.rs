@@ -11,19 +11,22 @@ use serde_json::{Map, Value, json};
 
 use super::{
     files::{self, Account, Groups, PasswdLine, Shadow},
-    heard::{Heard, Kept, Text},
     logins,
     rules::sudo_rules,
     sudoers::{Rule, Sudoers, Who},
 };
-use crate::contract::{Evidence, Population, Record, Records};
+use crate::{
+    contract::{Evidence, Population, Record, Records},
+    host::kept::{Kept, Lines, Reading, Text},
+};
 
 /// Groups whose members can become root, or read what only root may.
 const PRIVILEGED_GROUPS: [&str; 12] =
     ["root", "sudo", "wheel", "admin", "docker", "podman", "lxd", "incus-admin", "libvirt", "disk", "shadow", "kmem"];
 
-/// Shells that end a session at once.
+/// Shells that end a session at once, in the directories where the system keeps them.
 const NO_LOGIN: [&str; 7] = ["nologin", "false", "true", "null", "sync", "shutdown", "halt"];
+const SHELL_DIRECTORIES: [&str; 5] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/dev"];
 
 /// Sources of names whose accounts are in the files read here.
 const LOCAL_SOURCES: [&str; 3] = ["files", "compat", "systemd"];
@@ -47,41 +50,41 @@ struct Rights {
 /// See [`crate::contract::Collector::derive`].
 pub(super) fn derive(evidence: &dyn Evidence, out: &mut dyn Records) -> io::Result<()> {
     let kept = Kept::read(evidence)?;
-    let nss = match kept.file("/etc/nsswitch.conf")? {
-        Heard::Full(text) => Ok(text.text),
-        Heard::Missing => Ok(String::new()),
-        Heard::Part(_, why) | Heard::Unknown(why) => Err(why),
+    let nss = match kept.lines("/etc/nsswitch.conf")? {
+        Lines::Full(text) => Ok(text.text),
+        Lines::Missing => Ok(String::new()),
+        Lines::Part(_, why) | Lines::Unknown(why) => Err(why),
     };
     let mut unknown = Vec::new();
     let (sudoers, rules) = sudo_rules(&kept, &nss, out, &mut unknown)?;
     let said_already = unknown.len();
-    let groups = match kept.file("/etc/group")? {
-        Heard::Full(text) => {
+    let groups = match kept.lines("/etc/group")? {
+        Lines::Full(text) => {
             let groups = files::groups(&text.text);
             unknown.extend(groups.problems.iter().cloned());
             Some(groups)
         }
-        Heard::Missing => {
+        Lines::Missing => {
             unknown.push("/etc/group: is not there".into());
             None
         }
-        Heard::Part(_, why) | Heard::Unknown(why) => {
+        Lines::Part(_, why) | Lines::Unknown(why) => {
             unknown.push(why);
             None
         }
     };
-    match nss.as_ref().map(|text| foreign(text, "group")) {
-        Ok(None) => {}
-        Ok(Some(why)) => unknown.push(why),
-        Err(why) => unknown.push(why.clone()),
+    match nss {
+        // Memberships come from `initgroups` where that is set (nsswitch.conf(5)).
+        Ok(ref text) => unknown.extend(["group", "initgroups"].into_iter().filter_map(|name| foreign(text, name))),
+        Err(ref why) => unknown.push(why.clone()),
     }
     for path in ["/etc/doas.conf"] {
-        match kept.file(path)? {
-            Heard::Missing => {}
-            Heard::Full(text)
+        match kept.lines(path)? {
+            Lines::Missing => {}
+            Lines::Full(text)
                 if text.text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) => {}
-            Heard::Full(_) | Heard::Part(..) => unknown.push(format!("{path}: is there and is not interpreted")),
-            Heard::Unknown(why) => unknown.push(why),
+            Lines::Full(_) | Lines::Part(..) => unknown.push(format!("{path}: is there and is not interpreted")),
+            Lines::Unknown(why) => unknown.push(why),
         }
     }
     for why in &unknown[said_already..] {
@@ -100,17 +103,17 @@ pub(super) fn foreign(nss: &str, database: &str) -> Option<String> {
 
 fn accounts(kept: &Kept<'_>, nss: &Result<String, String>, rights: &Rights, out: &mut dyn Records) -> io::Result<()> {
     let mut cut = Vec::new();
-    let passwd = match kept.file("/etc/passwd")? {
-        Heard::Full(text) => text,
-        Heard::Part(text, why) => {
+    let passwd = match kept.lines("/etc/passwd")? {
+        Lines::Full(text) => text,
+        Lines::Part(text, why) => {
             cut.push(why);
             text
         }
-        Heard::Missing => {
+        Lines::Missing => {
             out.population("account", Population::Unread("/etc/passwd: is not there".into()));
             return Ok(());
         }
-        Heard::Unknown(why) => {
+        Lines::Unknown(why) => {
             out.population("account", Population::Unread(why));
             return Ok(());
         }
@@ -128,6 +131,10 @@ fn accounts(kept: &Kept<'_>, nss: &Result<String, String>, rights: &Rights, out:
     let human = human_range(kept, out)?;
     let logins = last_logins(kept, out)?;
     let lines = files::passwd(&passwd.text);
+    if !lines.iter().any(|line| matches!(line, PasswdLine::Account(account) if account.uid == 0)) {
+        // Every system has one; a file without it was emptied or replaced.
+        cut.push("/etc/passwd: holds no account with uid 0, so it is not the whole list".into());
+    }
     let mut names: BTreeMap<&str, u32> = BTreeMap::new();
     let mut uids: BTreeMap<u32, u32> = BTreeMap::new();
     let mut malformed = false;
@@ -203,17 +210,17 @@ struct Shadows {
 }
 
 fn shadow(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<Option<Shadows>> {
-    let (text, mut complete) = match kept.file("/etc/shadow")? {
-        Heard::Full(text) => (text, true),
-        Heard::Part(text, why) => {
+    let (text, mut complete) = match kept.lines("/etc/shadow")? {
+        Lines::Full(text) => (text, true),
+        Lines::Part(text, why) => {
             out.gap(why);
             (text, false)
         }
-        Heard::Missing => {
+        Lines::Missing => {
             out.gap("/etc/shadow: is not there, so the states of passwords are not known".into());
             return Ok(None);
         }
-        Heard::Unknown(why) => {
+        Lines::Unknown(why) => {
             out.gap(why);
             return Ok(None);
         }
@@ -228,13 +235,13 @@ fn shadow(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<Option<Shadows>>
 
 /// The uids of people: shadow's own defaults where `login.defs` says nothing.
 fn human_range(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<Option<(u32, u32)>> {
-    Ok(match kept.file("/etc/login.defs")? {
-        Heard::Full(text) => {
+    Ok(match kept.lines("/etc/login.defs")? {
+        Lines::Full(text) => {
             let value = |key, default| files::login_def(&text.text, key).unwrap_or(default);
             Some((value("UID_MIN", 1000), value("UID_MAX", 60_000)))
         }
-        Heard::Missing => Some((1000, 60_000)),
-        Heard::Part(_, why) | Heard::Unknown(why) => {
+        Lines::Missing => Some((1000, 60_000)),
+        Lines::Part(_, why) | Lines::Unknown(why) => {
             out.gap(why);
             None
         }
@@ -245,11 +252,11 @@ fn last_logins(kept: &Kept<'_>, out: &mut dyn Records) -> io::Result<BTreeMap<St
     let mut found: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
     let mut answered = false;
     for argv in LOGINS {
-        let read = match kept.hear("run-command", "argv", &json!(argv))? {
-            Heard::Full(text) if argv[0] == "last" => logins::last(&text.text),
-            Heard::Full(text) => logins::lastlog(&text.text),
-            Heard::Missing => continue,
-            Heard::Part(_, why) | Heard::Unknown(why) => {
+        let read = match kept.command(argv)? {
+            Reading::Text(text) if argv[0] == "last" => logins::last(&text.text),
+            Reading::Text(text) => logins::lastlog(&text.text),
+            Reading::Missing(_) => continue,
+            Reading::Unknown(why) => {
                 out.gap(why);
                 continue;
             }
@@ -322,7 +329,6 @@ fn account_fields(
     let no_expiry = dates.is_some() || shadow.is_some_and(|shadow| shadow.complete && entry.is_none());
     let expires = dates.and_then(|entry| entry.expires);
     let expired = no_expiry.then(|| expires.is_some_and(|date| date <= passwd.at.date_naive()));
-    let shell = account.shell.rsplit('/').next().unwrap_or_default();
     let last_login = logins.get(&account.name);
     let standing = standing(account, rights);
     let mut fields = Map::new();
@@ -332,7 +338,7 @@ fn account_fields(
             "uid" => json!(account.uid),
             "gid" => json!(account.gid),
             "shell" => json!(account.shell),
-            "login_shell" => json!(!NO_LOGIN.contains(&shell)),
+            "login_shell" => json!(login_shell(&account.shell)),
             "home" => json!(account.home),
             "human" => json!(human.map(|(from, to)| (from..=to).contains(&account.uid))),
             "locked" => {
@@ -354,12 +360,23 @@ fn account_fields(
                 Some(_) => Value::Null,
             },
             "last_login" => json!(last_login.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true))),
-            "idle_days" => json!(last_login.map(|at| (passwd.at - *at).num_days().max(0))),
+            // A login to come is a wrong clock, and no recent login.
+            "idle_days" => json!(last_login.map(|at| (passwd.at - *at).num_days()).filter(|days| *days >= 0)),
             _ => Value::Null,
         };
         fields.insert(key.into(), value);
     }
     fields
+}
+
+/// Whether a shell lets in; `None` for a program of a usual name in an unusual place.
+fn login_shell(shell: &str) -> Option<bool> {
+    let (directory, name) = shell.rsplit_once('/').unwrap_or(("", shell));
+    match (NO_LOGIN.contains(&name), SHELL_DIRECTORIES.contains(&directory)) {
+        (false, _) => Some(true),
+        (true, true) => Some(false),
+        (true, false) => None,
+    }
 }
 
 /// What an account may do, by which paths, and what is not known of it.

@@ -219,7 +219,7 @@ pub(super) struct Shadow {
 
 /// By name; a name twice, or a line that is malformed, is a problem and not an entry.
 pub(super) fn shadow(text: &str) -> (BTreeMap<String, Shadow>, Vec<String>) {
-    let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
+    let (mut entries, mut problems, mut doubled) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
         let fields: Vec<&str> = line.split(':').collect();
         if !(8..=9).contains(&fields.len()) || fields[0] == "removed" {
@@ -236,8 +236,11 @@ pub(super) fn shadow(text: &str) -> (BTreeMap<String, Shadow>, Vec<String>) {
         };
         if entries.insert(fields[0].to_string(), entry).is_some() {
             problems.push(format!("/etc/shadow line {}: {} is there twice", index + 1, fields[0]));
+            doubled.push(fields[0].to_string());
         }
     }
+    // Programs differ in which of two lines they take.
+    doubled.iter().for_each(|name| drop(entries.remove(name)));
     (entries, problems)
 }
 
@@ -360,9 +363,9 @@ mod tests {
     fn shadow_dates_count_from_1970() {
         let (entries, problems) =
             shadow("a:locked:20000:0:99999:7::20454:\nb:empty:0:::::-1:\nc:removed\nb:locked:::::::\n");
+        assert!(!entries.contains_key("b"), "neither line counts: not an empty password, and not a locked one");
         assert_eq!(entries["a"].last_change.unwrap().to_string(), "2024-10-04");
         assert_eq!(entries["a"].expires.unwrap().to_string(), "2026-01-01");
-        assert!(!entries["b"].must_change, "the later line counts");
         assert_eq!(problems.len(), 2);
         assert!(shadow("a:set=y:99999999999:::::x:\n").0["a"].unclear);
     }

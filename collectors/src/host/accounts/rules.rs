@@ -8,16 +8,38 @@ use sha2::{Digest, Sha256};
 
 use super::{
     derive::foreign,
-    heard::{Heard, Kept},
     sudoers::{self, Line, Rule, Sudoers},
 };
-use crate::contract::{Population, Record, Records};
+use crate::{
+    contract::{Population, Record, Records},
+    host::kept::{Kept, Lines},
+};
 
 /// Included files may include others this deep, as in sudo.
 const INCLUDE_DEPTH: usize = 128;
 
 /// Where sudo begins to read: the first that is there of sudo's own, and sudo-rs's.
 pub(super) const SUDOERS: [&str; 3] = ["/etc/sudoers", "/usr/etc/sudoers", "/etc/sudoers-rs"];
+
+/// Where sudo is told which plugins decide, and which file they read (sudo.conf(5)).
+pub(super) const SUDO_CONF: &str = "/etc/sudo.conf";
+
+/// Why sudo's rules may come from elsewhere than its own sudoers file.
+fn other_rules(kept: &Kept<'_>) -> io::Result<Option<String>> {
+    Ok(match kept.lines(SUDO_CONF)? {
+        Lines::Missing => None,
+        Lines::Unknown(why) | Lines::Part(_, why) => Some(why),
+        Lines::Full(text) => text.text.lines().map(str::trim).find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let own = |path: &str| path.rsplit('/').next() == Some("sudoers.so");
+            match words[..] {
+                ["Plugin", _, path] if own(path) => None,
+                ["Plugin", ..] => Some(format!("{SUDO_CONF}: \"{line}\" lets sudo take rules that are not read here")),
+                _ => None,
+            }
+        }),
+    })
+}
 
 /// Reads sudoers with its includes, as sudo does, and puts the rules.
 pub(super) fn sudo_rules(
@@ -40,6 +62,7 @@ pub(super) fn sudo_rules(
         Ok(Some(why)) => walk.cut.push(why),
         Err(why) => walk.cut.push(why.clone()),
     }
+    walk.cut.extend(other_rules(kept)?);
     let Walk { sudoers, mut cut, sources, .. } = walk;
     cut.extend(
         sudoers.problems.iter().map(|problem| format!("{} line {}: {}", problem.file, problem.line, problem.why)),
@@ -106,16 +129,16 @@ impl Walk<'_> {
             self.cut.push(format!("{path}: included too deep"));
             return Ok(true);
         }
-        let text = match self.kept.file(path)? {
-            Heard::Full(text) => text,
-            Heard::Part(text, why) => {
+        let text = match self.kept.lines(path)? {
+            Lines::Full(text) => text,
+            Lines::Part(text, why) => {
                 self.cut.push(why);
                 text
             }
-            Heard::Missing => return Ok(false),
+            Lines::Missing => return Ok(false),
             // Places that were not looked at because sudo does not either.
-            Heard::Unknown(why) if first && why.ends_with("was not asked") && path != SUDOERS[0] => return Ok(false),
-            Heard::Unknown(why) => {
+            Lines::Unknown(why) if first && why.ends_with("was not asked") && path != SUDOERS[0] => return Ok(false),
+            Lines::Unknown(why) => {
                 self.cut.push(why);
                 return Ok(true);
             }

@@ -61,6 +61,7 @@ impl Machine {
             "/etc/sudoers",
             "/usr/etc/sudoers",
             "/etc/sudoers-rs",
+            "/etc/sudo.conf",
             "/etc/doas.conf",
         ] {
             if !set.iter().any(|known| known == path) {
@@ -117,6 +118,53 @@ fn an_ordinary_machine_is_read_whole() {
     let carol = records.get("account", "carol");
     assert_eq!((&carol["login_shell"], &carol["locked"]), (&json!(true), &json!(true)), "no shell is /bin/sh");
     assert_eq!(records.get("account", "daemon")["login_shell"], json!(false));
+}
+
+#[test]
+fn an_emptied_passwd_is_no_whole_list() {
+    for text in ["", "alice:x:1000:1000::/home/alice:/bin/sh\n"] {
+        let records = Machine::new().file("/etc/passwd", text).derive();
+        assert!(
+            matches!(population(&records, "account"), Population::Cut(why) if why.contains("no account with uid 0"))
+        );
+    }
+}
+
+#[test]
+fn of_two_shadow_lines_neither_counts() {
+    let records = Machine::new().file("/etc/shadow", &format!("{SHADOW}bob:set=y:20000:0:99999:7:::\n")).derive();
+    assert_eq!(records.get("account", "bob")["password"], Value::Null);
+}
+
+#[test]
+fn a_nologin_of_ones_own_is_not_known_to_keep_out() {
+    let passwd = format!("{PASSWD}odd:x:100:100::/:/tmp/nologin\n");
+    let records = Machine::new().file("/etc/passwd", &passwd).derive();
+    assert_eq!(records.get("account", "odd")["login_shell"], Value::Null);
+}
+
+#[test]
+fn a_login_in_the_future_is_no_recent_login() {
+    let last = "alice    pts/0        10.0.0.1         Fri Nov 20 10:00:00 2099   still logged in\n";
+    let records = Machine::new().with("logins", |evidence| evidence.command(&["last", "-F", "-w"], 0, last)).derive();
+    assert_eq!(records.get("account", "alice")["idle_days"], Value::Null);
+}
+
+#[test]
+fn rules_from_another_file_or_plugin_of_sudo_leave_privilege_unknown() {
+    for plugin in ["Plugin sudoers_policy sudoers.so sudoers_file=/opt/sudoers", "Plugin own_policy own.so"] {
+        let records = Machine::new().file("/etc/sudo.conf", &format!("# x\n{plugin}\n")).derive();
+        assert!(matches!(population(&records, "sudo_rule"), Population::Unread(why) if why.contains(plugin)));
+        assert_eq!(records.get("account", "bob")["privileged"], Value::Null);
+    }
+    let own = Machine::new().file("/etc/sudo.conf", "Plugin sudoers_policy sudoers.so\nSet disable_coredump false\n");
+    assert!(matches!(population(&own.derive(), "sudo_rule"), Population::Absent(_)));
+}
+
+#[test]
+fn memberships_from_a_directory_leave_privilege_unknown() {
+    let records = Machine::new().file("/etc/nsswitch.conf", "group: files\ninitgroups: files sss\n").derive();
+    assert_eq!(records.get("account", "bob")["privileged"], Value::Null);
 }
 
 #[test]

@@ -10,7 +10,8 @@ fn run(evidence: &FakeEvidence) -> MemoryRecords {
 }
 
 fn processes(names: &[&str]) -> FakeEvidence {
-    let list: Vec<Process> = names.iter().zip(1..).map(|(name, pid)| Process { pid, name: (*name).into() }).collect();
+    let list: Vec<Process> =
+        names.iter().zip(1..).map(|(name, pid)| Process { pid, name: (*name).into(), unit: None }).collect();
     let body = serde_json::to_vec(&list).unwrap();
     FakeEvidence::new().add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, body)
 }
@@ -22,8 +23,7 @@ fn debian(names: &[&str]) -> FakeEvidence {
         .command(&RULES, 0, "-w /etc/shadow -p wa -k identity\n-a always,exit -F arch=b64 -S execve\n")
         .file(AUDITD, include_str!("../fixtures/audit/auditd.conf"))
         .no_file(AU_REMOTE, Answer::Missing, "no such file")
-        .no_file(JOURNALD[0], Answer::Missing, "no such file")
-        .file(JOURNALD[1], include_str!("../fixtures/audit/journald.conf"))
+        .file(JOURNALD[0], include_str!("../fixtures/audit/journald.conf"))
         .no_file(JOURNAL_UPLOAD, Answer::Missing, "no such file")
         .file(RSYSLOG, include_str!("../fixtures/audit/rsyslog.conf"))
         .directory(RSYSLOG_DROP_INS, &[])
@@ -31,6 +31,7 @@ fn debian(names: &[&str]) -> FakeEvidence {
         .no_directory(JOURNALD_DROP_INS[0], Answer::Missing, "no such file")
         .no_directory(JOURNALD_DROP_INS[1], Answer::Missing, "no such file")
         .no_directory(JOURNALD_DROP_INS[2], Answer::Missing, "no such file")
+        .no_directory(JOURNALD_DROP_INS[3], Answer::Missing, "no such file")
 }
 
 const ALL: [&str; 4] = ["systemd", "auditd", "systemd-journal", "rsyslogd"];
@@ -123,11 +124,11 @@ fn no_rules_are_none() {
 #[test]
 fn a_journal_drop_in_wins_and_an_unreadable_one_makes_it_unknown() {
     let volatile = debian(&ALL)
-        .directory(JOURNALD_DROP_INS[2], &["50.conf"])
+        .directory(JOURNALD_DROP_INS[3], &["50.conf"])
         .file("/etc/systemd/journald.conf.d/50.conf", "[Journal]\nStorage=volatile\nMaxRetentionSec=90day\n");
     let row = run(&volatile).get("log_service", "journald");
     assert_eq!((&row["persistent"], &row["days_at_most"]), (&json!(false), &json!(90.0)));
-    let denied = debian(&ALL).directory(JOURNALD_DROP_INS[2], &["50.conf"]).no_file(
+    let denied = debian(&ALL).directory(JOURNALD_DROP_INS[3], &["50.conf"]).no_file(
         "/etc/systemd/journald.conf.d/50.conf",
         Answer::Denied,
         "permission denied",
@@ -148,6 +149,73 @@ fn every_form_of_forwarding_is_found() {
     assert_eq!(run(&evidence).get("log_state", "host")["forwards_to"].as_array().unwrap().len(), 4);
     let stopped = debian(&["systemd"]).directory(RSYSLOG_DROP_INS, &["x.conf"]).file("/etc/rsyslog.d/x.conf", config);
     assert_eq!(run(&stopped).get("log_state", "host")["forwards_to"], json!([]), "what does not run sends nothing");
+}
+
+#[test]
+fn what_only_looks_like_forwarding_is_none() {
+    for config in [
+        "*.* @127.0.0.1\n*.* @@localhost:514\naction(type=\"omfwd\" target=\"::1\")\n",
+        "template(name=\"json\" type=\"string\"\n string=\"%timestamp% @cee: %msg%\")\n",
+        "$template cee,\"<%pri%> @cee:%msg%\" @x\n",
+        "/* action(type=\"omfwd\" target=\"siem.example\")\n*.* @siem.example */\n",
+        "mail.* /var/log/mail.log # once: *.* @siem.example\n",
+    ] {
+        let evidence = debian(&ALL).directory(RSYSLOG_DROP_INS, &["x.conf"]).file("/etc/rsyslog.d/x.conf", config);
+        assert_eq!(run(&evidence).get("log_state", "host")["forwards_to"], json!([]), "{config}");
+    }
+}
+
+#[test]
+fn a_work_directory_is_no_log_that_is_kept() {
+    for config in [
+        "$WorkDirectory /var/spool/rsyslog\n",
+        "module(load=\"builtin:omfile\" FileOwner=\"root\")\n",
+        "*.* /var/run/x\n",
+    ] {
+        let evidence = debian(&ALL).file(RSYSLOG, config);
+        assert_eq!(run(&evidence).get("log_service", "rsyslog")["persistent"], json!(false), "{config}");
+    }
+    let modern = debian(&ALL).file(RSYSLOG, "action(type=\"omfile\" file=\"/var/log/all\")\n");
+    assert_eq!(run(&modern).get("log_service", "rsyslog")["persistent"], json!(true));
+}
+
+#[test]
+fn forwarding_by_what_was_not_seen_running_is_unknown() {
+    let config = "*.* @@logs.example\n";
+    let evidence = debian(&ALL).directory(RSYSLOG_DROP_INS, &["x.conf"]).file("/etc/rsyslog.d/x.conf", config);
+    let denied = json!({"path": "/proc"});
+    let hidden = evidence.add("list-processes", denied, Answer::Denied, "permission denied", None, Vec::new());
+    assert!(run(&hidden).get("log_state", "host")["forwards_to"].is_null());
+    let upload = debian(&ALL).file(JOURNAL_UPLOAD, "[Upload]\nURL=https://logs.example\n");
+    assert_eq!(run(&upload).get("log_state", "host")["forwards_to"], json!([]), "journal-upload does not run");
+    let list =
+        r#"[{"pid":1,"name":"systemd"},{"pid":2,"name":"systemd-journal","unit":"systemd-journal-upload.service"}]"#;
+    let uploads = upload.add("list-processes", json!({"path": "/proc"}), Answer::Ok, "", None, list.into());
+    let out = run(&uploads);
+    assert_eq!(out.get("log_service", "journald")["running"], json!(false), "only what uploads runs");
+}
+
+#[test]
+fn a_rule_that_audits_no_task_leaves_no_rule_that_records() {
+    for (rules, count) in [
+        ("-a never,task\n-w /etc/shadow -p wa\n", 0),
+        ("-a task,never\n", 0),
+        ("-a always,exclude -F msgtype=CWD\n", 0),
+        ("-a never,exit -F path=/x\n-a always,exit -S all\n", 1),
+    ] {
+        let evidence = processes(&ALL).command(&RULES, 0, rules);
+        assert_eq!(run(&evidence).get("log_service", "auditd")["rules"], json!(count), "{rules}");
+    }
+}
+
+#[test]
+fn only_the_first_main_file_of_journald_counts() {
+    let evidence = debian(&ALL).file(JOURNALD[3], "[Journal]\nStorage=persistent\n").no_directory(
+        JOURNAL,
+        Answer::Missing,
+        "no such file",
+    );
+    assert_eq!(run(&evidence).get("log_service", "journald")["persistent"], json!(false));
 }
 
 #[test]

@@ -42,6 +42,25 @@ fn each_mounted_block_file_system_and_swap_is_one_volume() {
 }
 
 #[test]
+fn swap_in_memory_counts_as_such_only_while_it_cannot_reach_a_disk() {
+    let swaps = format!("{NO_SWAPS}/dev/zram0 partition 1 0 100\n");
+    let zram = FakeEvidence::new().command(&LSBLK, 0, LUKS).file(MOUNTS, LUKS_MOUNTS).file(SWAPS, swaps);
+    let of = |evidence: FakeEvidence| run(&evidence).0.get("volume", "swap /dev/zram0")["in_memory"].clone();
+    let path = "/sys/block/zram0/backing_dev";
+    assert_eq!(of(zram.clone().file(path, "none\n")), json!(true));
+    assert_eq!(of(zram.clone().no_file(path, Answer::Missing, "no such file")), json!(true));
+    assert_eq!(of(zram.clone().file(path, "/dev/sda3\n")), Value::Null);
+    assert_eq!(of(zram), Value::Null, "not asked");
+}
+
+#[test]
+fn a_block_device_mounted_by_another_name_is_a_volume() {
+    let mounts = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n22 21 8:17 / /data rw - xfs data-disk rw\n";
+    let (out, _) = run(&FakeEvidence::new().command(&LSBLK, 0, LUKS).file(MOUNTS, mounts).file(SWAPS, NO_SWAPS));
+    assert_eq!(out.get("volume", "/data")["encrypted"], Value::Null);
+}
+
+#[test]
 fn verity_is_not_encryption_and_an_unread_kind_is_unknown() {
     let (out, _) = run(&with_uuid("CRYPT-VERITY-1-root"));
     assert_eq!(out.get("volume", "/")["encrypted"], json!(false));

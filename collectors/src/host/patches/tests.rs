@@ -148,6 +148,46 @@ fn an_unknown_distribution_is_unread() {
 }
 
 #[test]
+fn only_the_distributions_own_archive_is_its_security_archive() {
+    for (name, is) in [
+        ("security.debian.org_debian-security_dists_bookworm-security_InRelease", true),
+        ("mirror.example_ubuntu_dists_jammy-security_InRelease", true),
+        ("deb.debian.org_debian-security_dists_bookworm-security_Release", true),
+        ("download.opensuse.org_repositories_security:_zeek_Debian%5f12_InRelease", false),
+        ("packages.security-tools.example_dists_stable_InRelease", false),
+    ] {
+        assert_eq!(of_security_archive(name), is, "{name}");
+    }
+}
+
+#[test]
+fn no_security_update_among_no_advisories_is_unknown() {
+    let host = |files: &str| {
+        FakeEvidence::new()
+            .file(OS_RELEASE, "ID=centos\n")
+            .add("list-directory", json!({"path": DNF_CACHES[0]}), Answer::Ok, "", None, files.into())
+            .command(&DNF, 0, "")
+    };
+    let solv = r#"{"name":"base-1.solv","type":"file","modified_at":"2026-11-22T03:00:00Z"}"#;
+    let (_, state, population) = run(&host(&format!("[{solv}]")));
+    assert!(state["pending_security_count"].is_null());
+    assert!(matches!(population, Population::Cut(why) if why.contains("advisories")));
+    let (_, state, _) = run(&host(&format!(r#"[{solv},{{"name":"base-updateinfo.solvx","type":"file"}}]"#)));
+    assert_eq!(state["pending_security_count"], json!(0));
+}
+
+#[test]
+fn an_empty_answer_of_apk_is_no_list() {
+    let rows = r#"[{"name":"APKINDEX.1.tar.gz","type":"file","modified_at":"2026-11-22T03:00:00Z"}]"#;
+    let alpine = FakeEvidence::new()
+        .file(OS_RELEASE, "ID=alpine\n")
+        .add("list-directory", json!({"path": APK_CACHE}), Answer::Ok, "", None, rows.into())
+        .command(&APK, 0, "");
+    let (_, state, population) = run(&alpine);
+    assert!(state["pending_security_count"].is_null() && matches!(population, Population::Cut(_)));
+}
+
+#[test]
 fn red_hat_and_alpine_answers_are_read_too() {
     let rows = r#"[{"name":"updates-1.solv","type":"file","modified_at":"2026-11-22T03:00:00Z"}]"#;
     let rhel = FakeEvidence::new()

@@ -17,7 +17,7 @@ fn run(evidence: &dyn Evidence) -> MemoryRecords {
 }
 
 fn configured(evidence: FakeEvidence, name: &str) -> FakeEvidence {
-    let request = json!({"name": name, "repository": "s3:https://s3.example/b", "location": "s3"});
+    let request = json!({"name": name, "repository": "s3:https://s3.example/b", "location": "s3", "this_host": "db1"});
     evidence.add(CONFIGURATION, request, Answer::Ok, "", None, Vec::new())
 }
 
@@ -47,6 +47,41 @@ fn snapshots_and_the_newest_of_each_set_are_records() {
     );
     let old = SNAPSHOTS.replace("2026-11-22T05", "2026-11-20T05");
     assert_eq!(run(&one().command(&LIST, 0, old)).of("backup_set")[0]["newest_age_hours"], json!(46.4));
+}
+
+#[test]
+fn each_host_of_one_repository_has_its_own_age() {
+    let snapshot = |id: &str, host: &str, time: &str| json!({"time": time, "id": id, "hostname": host, "paths": ["/"]});
+    let list = json!([
+        snapshot("a", "db1", "2026-11-22T03:00:00Z"),
+        snapshot("b", "web1", "2026-10-01T00:00:00Z"),
+        snapshot("c", "db1", "2026-10-01T00:00:00Z"),
+    ]);
+    let out = run(&one().command(&LIST, 0, list.to_string()));
+    let age = |host: &str| {
+        let set = out.of("backup_set").iter().find(|set| set["host"] == host).unwrap();
+        set["newest_age_hours"].as_f64().unwrap()
+    };
+    assert!(age("db1") < 2.0 && age("web1") > 1000.0);
+    let repository = out.get("restic_repository", "db");
+    assert_eq!((&repository["hosts"], &repository["this_host"]), (&json!(["db1", "web1"]), &json!("db1")));
+}
+
+#[test]
+fn a_server_on_this_host_is_not_off_it() {
+    for (address, kind) in [
+        ("rest:http://localhost:8000/", "local"),
+        ("rest:https://u:p@127.0.0.1/r", "local"),
+        ("s3:http://[::1]:9000/b", "local"),
+        ("sftp:backup@localhost:/srv", "local"),
+        ("rclone:disk:r", "unknown"),
+        ("sftp:backup@nas:/srv", "sftp"),
+        ("s3:s3.amazonaws.com/b", "s3"),
+        ("sftp://u@nas:22//srv", "sftp"),
+        ("/srv/r", "local"),
+    ] {
+        assert_eq!(location(address), kind, "{address}");
+    }
 }
 
 #[test]
@@ -137,7 +172,7 @@ fn restic(program: &str, repository: &Path, password: &Path, arguments: &[&str])
 
 async fn collect(program: &str, repositories: Vec<ResticRepository>, work: &Path) -> MemoryRecords {
     let mut collector = Restic::new(Host::new("/", None), repositories);
-    collector.programs = vec![program.into()];
+    collector.program = program.into();
     let mut recorder = Recorder::new(work).unwrap();
     let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new() };
     collector.collect(&mut context).await.unwrap();

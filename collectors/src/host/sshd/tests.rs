@@ -17,9 +17,7 @@ fn derive(evidence: &FakeEvidence) -> (MemoryRecords, Population) {
 }
 
 fn no_sshd() -> FakeEvidence {
-    FakeEvidence::new()
-        .no_command(&DEFAULT, Answer::Missing, "no program sshd in /usr/sbin")
-        .directory(LOCAL, &["other"])
+    FakeEvidence::new().no_command(&DEFAULT, Answer::Missing, "no program sshd in /usr/sbin")
 }
 
 fn unread(evidence: &FakeEvidence, reason: &str) {
@@ -51,10 +49,6 @@ fn a_missing_program_alone_proves_nothing() {
     unread(&no_sshd().command(&DPKG, 0, "openssh-server\tinstall ok installed\t1:9.2\n"), "install ok installed");
     unread(&no_sshd().no_command(&DPKG, Answer::TimedOut, "no end within 20 s"), "no end within 20 s");
     unread(&no_sshd().command(&DPKG, 0, "\u{1}"), "answered nothing usable");
-    let not_installed = "openssh-server\tunknown ok not-installed\t\n";
-    let own = no_sshd().directory(LOCAL, &["sshd"]).command(&DPKG, 0, not_installed);
-    unread(&own, "there is /usr/local/sbin/sshd");
-    unread(&no_sshd().no_directory(LOCAL, Answer::Denied, "denied").command(&DPKG, 0, not_installed), "denied");
 }
 
 #[test]
@@ -113,6 +107,35 @@ fn with_match(site: &str) -> FakeEvidence {
         .directory("/etc/ssh/sshd_config.d", &["10-site.conf", "10-site.conf.bak"])
         .file("/etc/ssh/sshd_config.d/10-site.conf", site)
         .command(&["sshd", "-T", "-C", OUTSIDE], 0, include_str!("../fixtures/sshd/sshd-T.match.txt"))
+        .command(&["sshd", "-T", "-C", OTHERS], 0, include_str!("../fixtures/sshd/sshd-T.match.txt"))
+}
+
+const OTHERS: &str = "user=somebody,host=client.invalid,addr=203.0.113.1";
+
+#[test]
+fn what_a_block_for_root_hides_is_asked_about_as_somebody_else() {
+    let text = "Match User root\nPasswordAuthentication no\nMatch Address 10.0.0.0/8\nPasswordAuthentication yes\n";
+    let asked = connections(&blocks("f", text));
+    assert!(asked.contains(&"user=somebody,host=client.invalid,addr=10.0.0.0".to_string()), "{asked:?}");
+    let text = "Match User alice\nPasswordAuthentication no\nMatch User alice,bob\nPasswordAuthentication yes\n";
+    let asked = connections(&blocks("f", text));
+    assert!(asked.contains(&"user=bob,host=client.invalid,addr=203.0.113.1".to_string()), "{asked:?}");
+}
+
+#[test]
+fn more_connections_than_are_asked_about_cut_the_list() {
+    let users: Vec<String> = (0..=MOST).map(|number| format!("user{number}")).collect();
+    let (_, population) = derive(&with_match(&format!("Match User {}\n", users.join(","))));
+    assert!(matches!(&population, Population::Cut(why) if why.contains("of which 64 were")), "{population:?}");
+}
+
+#[test]
+fn an_include_that_is_not_followed_cuts_the_list() {
+    for pattern in ["sshd_config.d/[0-9]*.conf", "/etc/ssh/*/site.conf", "{a,b}.conf"] {
+        let evidence = FakeEvidence::new().command(&DEFAULT, 0, DEBIAN).file(CONFIG, format!("Include {pattern}\n"));
+        let (_, population) = derive(&evidence);
+        assert!(matches!(&population, Population::Cut(why) if why.contains("was not followed")), "{population:?}");
+    }
 }
 
 #[test]
