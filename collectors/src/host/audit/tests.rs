@@ -142,7 +142,7 @@ fn every_form_of_forwarding_is_found() {
                   action(type=\"omfwd\"\n  target=\"siem.example\" protocol=\"tcp\"\n)\n#*.* @@commented.example\n";
     let lines: Vec<&str> = config.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     assert_eq!(
-        targets(&lines),
+        rsyslog::targets(&lines),
         ["relp:relp.example:20514", "tcp:logs.example:6514", "tcp:siem.example", "udp:10.0.0.1"]
     );
     let evidence = debian(&ALL).directory(RSYSLOG_DROP_INS, &["x.conf"]).file("/etc/rsyslog.d/x.conf", config);
@@ -223,7 +223,7 @@ fn secrets_in_rsyslog_are_removed() {
     let text = "action(type=\"ommysql\" server=\"db\" uid=\"u\" pwd=\"hunter2\")\n*.* :ommysql:db,logs,user,hunter3\n\
                 $template L,\"<%pri%> [0f0f0f0f-aaaa-bbbb-cccc-0123456789ab@41058 tag=x] %msg%\"\n\
                 action(type=\"omhttp\" server=\"x\" token=\"hunter4\")\n*.* @@logs.example:6514\n";
-    let (mut kept, mut redactor) = (Vec::new(), rsyslog_redaction("rsyslog").begin());
+    let (mut kept, mut redactor) = (Vec::new(), rsyslog::redaction("rsyslog").begin());
     redactor.push(text.as_bytes(), &mut kept).unwrap();
     let removed = redactor.finish(&mut kept).unwrap();
     let kept = String::from_utf8(kept).unwrap();
