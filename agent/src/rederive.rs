@@ -35,7 +35,7 @@ impl Collectors {
     /// Those that are built in. Deriving needs no configuration and no host.
     pub fn built_in() -> Self {
         let config = HostConfig::default();
-        let all = host::all(&Host::new(&config.root, None), &config);
+        let all = host::built_in(&Host::new(&config.root, None), &config);
         Self(all.into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
     }
 }

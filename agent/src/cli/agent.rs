@@ -95,8 +95,8 @@ pub fn take(config: &Config, disk: &Disk) -> anyhow::Result<Instance> {
     disk.make_private_dirs(dir).with_context(|| format!("cannot make state_dir {}", dir.display()))?;
     match Instance::take(dir) {
         Err(error @ InstanceError::Locked { .. }) => Err(anyhow!(
-            "{error}, which does not answer on its control socket. If it is starting or stopping, try again in a moment; else stop it, or \
-             set another state_dir"
+            "{error}. `status`, `collect` and `pause` go through a running daemon; if it does not answer them, it is starting or stopping: \
+             try again in a moment. Else stop it, or set another state_dir"
         )),
         other => Ok(other?),
     }

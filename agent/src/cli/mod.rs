@@ -75,7 +75,9 @@ pub fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         let gone = |cause: &(dyn std::error::Error + 'static)| {
-            cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            let pipe = Some(std::io::ErrorKind::BrokenPipe);
+            cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) == pipe
+                || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind) == pipe
         };
         if error.chain().any(gone) {
             // Whoever reads this has seen enough.

@@ -61,42 +61,50 @@ pub struct Args {
 /// # Errors
 /// Only output that cannot be written: what cannot be verified is said, with exit code 2.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let judged = judge(&args);
-    let mut out = std::io::stdout().lock();
-    match judged {
+    let (said, code) = match judge(&args) {
         Ok((verdict, beside)) => {
-            if args.json {
-                serde_json::to_writer_pretty(&mut out, &verdict)?;
-                writeln!(out)?;
-            } else {
-                let now = SystemClock.now();
-                out.write_all(text(&verdict, &beside, now).as_bytes())?;
-            }
-            Ok(if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            let said = match args.json {
+                true => serde_json::to_string_pretty(&verdict)? + "\n",
+                false => text(&verdict, &beside, SystemClock.now()),
+            };
+            (said, if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Err(error) => {
             let (object, reason) = match error.downcast_ref::<CannotVerify>() {
                 Some(cannot) => (cannot.object.clone(), cannot.reason.clone()),
                 None => (args.archive.display().to_string(), format!("{error:#}")),
             };
-            if args.json {
-                let json = serde_json::json!({
-                    "format": verify::FORMAT,
-                    "intact": null,
-                    "statement": format!("CANNOT VERIFY: {object}: {reason}"),
-                    "cannot_verify": {"object": object, "reason": reason},
-                });
-                serde_json::to_writer_pretty(&mut out, &json)?;
-                writeln!(out)?;
-            } else {
-                writeln!(out, "CANNOT VERIFY: {}: {}", safe(&object), safe(&reason))?;
-            }
-            Ok(ExitCode::from(2))
+            let statement = format!("CANNOT VERIFY: {object}: {reason}");
+            let said = match args.json {
+                true => {
+                    let json = serde_json::json!({
+                        "format": verify::FORMAT,
+                        "intact": null,
+                        "statement": statement,
+                        "cannot_verify": {"object": object, "reason": reason},
+                    });
+                    serde_json::to_string_pretty(&json)? + "\n"
+                }
+                false => safe(&statement) + "\n",
+            };
+            (said, ExitCode::from(2))
         }
+    };
+    match std::io::stdout().lock().write_all(said.as_bytes()) {
+        // Whoever read enough of it still gets the code that the whole deserves.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written?,
     }
+    Ok(code)
 }
 
 fn judge(args: &Args) -> anyhow::Result<(Verdict, Vec<String>)> {
+    if !is_fingerprint(&args.trust) {
+        bail!(
+            "--trust {:?} is no key's fingerprint: that is SHA256: and 43 characters, as `evidenced collect` and `keys list` print it",
+            args.trust
+        );
+    }
     let place = place(&args.archive, args.origin.as_deref())?;
     let keys = match &args.keys {
         None => None,
@@ -117,6 +125,14 @@ fn judge(args: &Args) -> anyhow::Result<(Verdict, Vec<String>)> {
     let verdict = verify::verify(&Dir::new(&place.dir), &options, &|progress| meter.show(progress));
     meter.clear();
     Ok((verdict?, place.beside))
+}
+
+/// Whether it could be an OpenSSH fingerprint of a key: unpadded base64 of 32 bytes.
+fn is_fingerprint(text: &str) -> bool {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+    text.strip_prefix("SHA256:")
+        .and_then(|digest| STANDARD_NO_PAD.decode(digest).ok())
+        .is_some_and(|digest| digest.len() == 32)
 }
 
 /// Where an origin lies.
@@ -199,7 +215,9 @@ fn text(verdict: &Verdict, beside: &[String], now: Utc) -> String {
         line("pending", &format!("and {} more", verdict.pending.total - 20));
     }
     for finding in verdict.findings.iter().take(LISTED) {
-        out.push_str(&format!("{}\n    {} (finding {})\n", safe(&finding.object), safe(&finding.says), finding.code));
+        let entry = finding.index.map_or(String::new(), |index| format!(", entry {index}"));
+        let object = safe(&finding.object);
+        out.push_str(&format!("{object}{entry}\n    {} (finding {})\n", safe(&finding.says), finding.code));
     }
     if verdict.findings_total > LISTED as u64 {
         let more = verdict.findings_total - LISTED as u64;

@@ -462,6 +462,12 @@ impl Daemon {
     fn status(&self) -> Status {
         let status = self.pipeline.status().borrow().clone();
         let scheduler = self.scheduler.as_ref();
+        let held = (status.held > 0).then(|| {
+            format!(
+                "{} entries are held in the spool and need a person: the daemon's log says why (ALARM)",
+                status.held
+            )
+        });
         let running = scheduler.map(Scheduler::running_jobs).unwrap_or_default();
         let next = scheduler.map(Scheduler::next_slots).unwrap_or_default();
         Status {
@@ -470,7 +476,7 @@ impl Daemon {
             paused: self.paused.clone(),
             held: self.held.borrow().clone(),
             spooled: status.pending as u64,
-            trouble: status.last_error,
+            trouble: status.last_error.or(held),
             checkpoint: status.checkpoint,
             last_sealed: self.pipeline.last_sealed(),
             running: running.into_iter().map(|(job, slot)| Running { job, slot }).collect(),

@@ -134,6 +134,10 @@ impl Daemon {
     /// Why `run` writes a plan, as auditors read it.
     fn reason_to_start(&self, now: Utc) -> String {
         let Some((_, before)) = self.pipeline.plan() else { return "started".into() };
+        if let Some(why) = before.reason.strip_prefix(PAUSED) {
+            tracing::warn!(paused = why, "this start ends a pause: the schedules are in force again");
+            return format!("started, which ends the pause: {why}");
+        }
         if before.jobs.iter().all(|planned| planned.schedule.is_none()) {
             return "started".into();
         }

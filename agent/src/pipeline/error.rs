@@ -15,7 +15,7 @@ use crate::archive::ArchiveError;
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The agent's own disk. After a failed `spool_…` the work is still the caller's: call again once there is room; if the entry was
-    /// spooled all the same, that answers [`Spooled::Already`].
+    /// spooled all the same, that answers [`super::Spooled::Already`].
     #[error("cannot {action} {}; check the room and the rights there", path.display())]
     Disk {
         /// What was tried.

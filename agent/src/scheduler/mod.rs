@@ -288,7 +288,6 @@ fn expire(job: &Job, lane: &mut Lane, now: Utc, view: &View<'_>, out: &mut Vec<D
     }
     if let Some((plan, missed)) = group {
         out.push(Decision::Missed { plan, missed });
-        lane.blocked = false;
     }
 }
 

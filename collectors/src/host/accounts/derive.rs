@@ -151,13 +151,21 @@ fn accounts(kept: &Kept<'_>, nss: &Result<String, String>, rights: &Rights, out:
             }
         }
     }
+    let all: Vec<&Account> = lines
+        .iter()
+        .filter_map(|line| match line {
+            PasswdLine::Account(account) => Some(account),
+            _ => None,
+        })
+        .collect();
     let mut ids = BTreeSet::new();
     for line in &lines {
         let (number, name, fields) = match line {
             PasswdLine::Elsewhere(_) => continue,
             PasswdLine::Malformed { line, name, why } => (*line, name, unknown_account(name, why)),
             PasswdLine::Account(account) => {
-                let mut fields = account_fields(account, &passwd, shadow.as_ref(), human, &logins, rights);
+                let standing = standing(account, rights, &all, RUN_AS_DEPTH);
+                let mut fields = account_fields(account, &passwd, shadow.as_ref(), human, &logins, &standing);
                 // A malformed line could be the one that shares.
                 let shared = |count: u32| {
                     if count > 1 {
@@ -315,7 +323,7 @@ fn account_fields(
     shadow: Option<&Shadows>,
     human: Option<(u32, u32)>,
     logins: &BTreeMap<String, DateTime<Utc>>,
-    rights: &Rights,
+    standing: &Standing,
 ) -> Map<String, Value> {
     let entry = shadow.and_then(|shadow| shadow.entries.get(&account.name));
     let password = match (account.password.as_str(), entry, shadow) {
@@ -330,7 +338,6 @@ fn account_fields(
     let expires = dates.and_then(|entry| entry.expires);
     let expired = no_expiry.then(|| expires.is_some_and(|date| date <= passwd.at.date_naive()));
     let last_login = logins.get(&account.name);
-    let standing = standing(account, rights);
     let mut fields = Map::new();
     fields.insert("name".into(), json!(account.name));
     for key in ACCOUNT_FIELDS {
@@ -396,18 +403,11 @@ impl Standing {
     }
 }
 
-fn standing(account: &Account, rights: &Rights) -> Standing {
-    let groups = rights.groups.as_ref().map(|groups| {
-        let mut of: Vec<(String, u32)> = groups
-            .list
-            .iter()
-            .filter(|(_, gid, members)| *gid == account.gid || members.contains(&account.name))
-            .map(|(name, gid, _)| (name.clone(), *gid))
-            .collect();
-        of.sort();
-        of.dedup();
-        of
-    });
+/// As whom sudo rules are followed from account to account; further on it is not known.
+const RUN_AS_DEPTH: usize = 4;
+
+fn standing(account: &Account, rights: &Rights, all: &[&Account], depth: usize) -> Standing {
+    let groups = memberships(account, rights);
     let mut standing = Standing { groups, by: Vec::new(), unknown: rights.unknown.clone() };
     if account.uid == 0 {
         standing.by.push("uid 0".into());
@@ -428,6 +428,70 @@ fn standing(account: &Account, rights: &Rights) -> Standing {
             _ => standing.unknown.push(format!("whether sudo rule {id} gives root to this account is not known")),
         }
     }
+    let mut through = Vec::new();
+    for (id, rule) in &rights.rules {
+        let is_for = rights.sudoers.is_for(rule, &who);
+        if is_for == Some(false) || rights.sudoers.gives_root(rule) != Some(false) {
+            continue;
+        }
+        through.extend(run_as(id, rule, is_for, account, rights, all, depth));
+    }
+    for (sure, says) in through {
+        if sure { standing.by.push(says) } else { standing.unknown.push(says) }
+    }
     standing.by.dedup();
     standing
+}
+
+/// What a rule that does not give root gives all the same: what another privileged account or group may do. Each with whether it is sure.
+fn run_as(
+    id: &str,
+    rule: &Rule,
+    is_for: Option<bool>,
+    account: &Account,
+    rights: &Rights,
+    all: &[&Account],
+    depth: usize,
+) -> Vec<(bool, String)> {
+    let mut found = Vec::new();
+    for group in &rule.runas_groups {
+        if PRIVILEGED_GROUPS.contains(&group.as_str()) {
+            found.push((is_for == Some(true), format!("sudo rule {id}, with group {group}")));
+        }
+    }
+    for other in all.iter().filter(|other| other.name != account.name) {
+        let groups = memberships(other, rights);
+        let who = Who { name: &other.name, uid: other.uid, groups: groups.as_deref() };
+        let runs_as = rights.sudoers.runs_as(rule, &who);
+        if runs_as == Some(false) {
+            continue;
+        }
+        if depth == 0 {
+            found.push((false, format!("where sudo rule {id} leads, as {}, is not followed further", other.name)));
+            continue;
+        }
+        match standing(other, rights, all, depth - 1).privileged() {
+            Some(false) => {}
+            Some(true) if is_for == Some(true) && runs_as == Some(true) => {
+                found.push((true, format!("sudo rule {id}, as {}", other.name)));
+            }
+            _ => found
+                .push((false, format!("whether sudo rule {id}, as {}, leads to privilege is not known", other.name))),
+        }
+    }
+    found
+}
+
+fn memberships(account: &Account, rights: &Rights) -> Option<Vec<(String, u32)>> {
+    rights.groups.as_ref().map(|groups| {
+        let mut of: Vec<(String, u32)> = groups
+            .list
+            .iter()
+            .filter(|(_, gid, members)| *gid == account.gid || members.contains(&account.name))
+            .map(|(name, gid, _)| (name.clone(), *gid))
+            .collect();
+        of.sort();
+        of.dedup();
+        of
+    })
 }

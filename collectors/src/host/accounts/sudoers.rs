@@ -312,6 +312,15 @@ impl Sudoers {
         }
     }
 
+    /// Whether a rule runs something as this account, on whichever host. `None`: not known.
+    pub fn runs_as(&self, rule: &Rule, who: &Who<'_>) -> Option<bool> {
+        if !rule.commands.iter().any(|command| !command.starts_with('!')) {
+            return Some(false);
+        }
+        self.matches(Kind::Runas, &rule.runas_users, 0, &|item| user_matches(item, who))
+            .map(|found| found == Some(true))
+    }
+
     /// Whether a rule allows any command. `None`: not known.
     pub fn allows_everything(&self, rule: &Rule) -> Option<bool> {
         let all = self.matches(Kind::Command, &rule.commands, 0, &|item| Some(item == "ALL"));

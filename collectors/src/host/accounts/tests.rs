@@ -573,3 +573,26 @@ mod any_bytes {
         }
     }
 }
+
+#[test]
+fn a_rule_that_leads_to_another_privileged_account_or_group_makes_privileged() {
+    let passwd = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/h:/bin/sh\nbob:x:1001:1001::/h:/bin/sh\ncarol:x:1002:1002::/h:/bin/sh\n";
+    let of = |group: &str, sudoers: &str| {
+        let records =
+            Machine::new().file("/etc/passwd", passwd).file("/etc/group", group).file("/etc/sudoers", sudoers).derive();
+        let alice = records.get("account", "alice");
+        (alice["privileged"].clone(), alice["privileged_text"].as_str().unwrap_or_default().to_string())
+    };
+    let plain = "root:x:0:\nsudo:x:27:bob\ndocker:x:99:\n";
+    // bob is in the group sudo; carol in nothing.
+    let (privileged, by) = of(plain, "alice ALL=(bob) ALL\n");
+    assert_eq!(privileged, json!(true));
+    assert!(by.ends_with(", as bob"), "{by}");
+    assert_eq!(of(plain, "alice ALL=(carol) ALL\n").0, json!(false));
+    assert_eq!(of(plain, "alice ALL=(carol) ALL\ncarol ALL=(ALL) ALL\n").0, json!(true));
+    assert_eq!(of(plain, "alice ALL=(carol) ALL\ncarol ALL=(bob) /bin/true\n").0, json!(true), "over two rules");
+    assert_eq!(of(plain, "alice ALL=(:docker) /bin/true\n").0, json!(true));
+    assert_eq!(of(plain, "alice ALL=(+ops) ALL\n").0, Value::Null);
+    // Rules that lead in a circle end.
+    assert_eq!(of("root:x:0:\n", "alice ALL=(carol) ALL\ncarol ALL=(alice) ALL\n").0, Value::Null);
+}
