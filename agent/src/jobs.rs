@@ -9,10 +9,9 @@ use std::{
 use anyhow::Context as _;
 use collectors::contract::{Collector, Source, Spec};
 use controls::{Check, parse_checks};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::{
-    bundle::SourceFacts,
+    bundle::{ChecksDocument, SourceFacts},
     digest::Digest,
     layout::Job,
     plan::{self, NotRun, Plan, PlannedJob, Schedule},
@@ -28,24 +27,6 @@ use crate::{
 /// How long after its sealing a plan's time zones must hold; it is restated daily.
 const ZONE_YEARS: u32 = 3;
 
-/// `checks.json` of a bundle: the checks and parameters that its results came from, so that they can be evaluated again, offline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChecksDocument {
-    /// `evidenced-checks/1`.
-    pub format: String,
-    /// The YAML list of checks, as the collector carries it.
-    pub checks: String,
-    /// What the organisation set.
-    pub parameters: Value,
-}
-
-/// Its name in a bundle.
-pub const CHECKS: &str = "checks.json";
-
-/// The value of [`ChecksDocument::format`].
-pub const CHECKS_FORMAT: &str = "evidenced-checks/1";
-
 /// A job's checks, read.
 #[derive(Debug, Clone)]
 pub struct Checks {
@@ -60,11 +41,8 @@ impl Checks {
     /// # Errors
     /// A list that cannot be evaluated.
     pub fn new(text: &str, parameters: Value) -> anyhow::Result<Self> {
-        let document =
-            ChecksDocument { format: CHECKS_FORMAT.into(), checks: text.to_owned(), parameters: parameters.clone() };
-        let mut bytes = serde_json::to_vec(&document)?;
-        bytes.push(b'\n');
-        Ok(Self { checks: parse_checks(text)?, parameters, document: bytes })
+        let document = ChecksDocument::new(text, parameters.clone()).to_bytes();
+        Ok(Self { checks: parse_checks(text)?, parameters, document })
     }
 
     /// The checks, in the order of the list.

@@ -7,26 +7,28 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
 };
 
 use collectors::{
-    contract::{Collector, Evidence, Exchange, Population},
+    contract::{Collector, Evidence, Exchange},
     host::{self, access::Host, config::HostConfig},
     recorder::EXCHANGES,
-    records::{Derived as Records, RecordFiles},
+    records::Derived as Records,
 };
-use controls::{Evaluator, Results, parse_checks};
-use serde::Deserialize;
-use serde_json::Value;
+use controls::Results;
 use sha2::{Digest as _, Sha256};
 use signing::{
-    bundle::{self, Bundle, RunFacts},
+    bundle::{self, Bundle, CHECKS, ChecksDocument, RunFacts},
     statement::{Counts, Receipt},
     verify::{Derived, Rederive},
 };
 use tempfile::SpooledTempFile;
+
+use crate::{
+    jobs::Checks,
+    run::derive::{counts, derive, sealed},
+};
 
 /// Every collector of this program, by id.
 pub struct Collectors(BTreeMap<String, Arc<dyn Collector>>);
@@ -38,15 +40,6 @@ impl Collectors {
         let all = host::built_in(&Host::new(&config.root, None), &config);
         Self(all.into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
     }
-}
-
-/// `checks.json`, as the run put it into the bundle.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Checks {
-    format: String,
-    checks: String,
-    parameters: Value,
 }
 
 /// What differs, by file.
@@ -74,9 +67,12 @@ impl Rederive for Collectors {
         let work = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
         let checks = match checks(bundle) {
             Ok(checks) => checks,
-            Err(says) => return Ok(Derived::Other(vec![("checks.json".into(), says)])),
+            Err(says) => return Ok(Derived::Other(vec![(CHECKS.into(), says)])),
         };
-        let (derived, results) = match derive(collector.as_ref(), bundle, work.path(), checks) {
+        let evidence = Zipped(RefCell::new(bundle));
+        // A collector that panics on these exchanges did so, or would have, in the agent too.
+        let derived = catch_unwind(AssertUnwindSafe(|| derive(collector.as_ref(), &evidence, work.path(), &checks)));
+        let (derived, results) = match derived.unwrap_or_else(|_| Err(io::Error::other("the collector panicked"))) {
             Ok(done) => done,
             Err(e) => return Ok(Derived::Other(vec![("records".into(), format!("cannot be derived: {e}"))])),
         };
@@ -103,58 +99,18 @@ fn not_derived(facts: &RunFacts) -> Option<&str> {
     })
 }
 
+/// The checks that the bundle says its results came from; whether the plan named them is for whoever reads plans.
 fn checks(bundle: &mut Bundle<SpooledTempFile>) -> Result<Checks, String> {
-    let bytes = bundle.file("checks.json").map_err(|e| e.to_string())?;
-    let checks: Checks = serde_json::from_slice(&bytes).map_err(|e| format!("malformed: {e}"))?;
-    match checks.format.as_str() {
-        "evidenced-checks/1" => Ok(checks),
-        other => Err(format!("its format is {other:?}")),
-    }
-}
-
-/// The agent's own way from exchanges to records and results.
-fn derive(
-    collector: &dyn Collector,
-    bundle: &mut Bundle<SpooledTempFile>,
-    work: &Path,
-    checks: Checks,
-) -> io::Result<(Records, Results)> {
-    let list = parse_checks(&checks.checks).map_err(io::Error::other)?;
-    let mut evaluator = Evaluator::new(&list, &checks.parameters).map_err(io::Error::other)?;
-    let evidence = Zipped(RefCell::new(bundle));
-    // A collector that panics on these exchanges did so, or would have, in the agent too.
-    let derived = catch_unwind(AssertUnwindSafe(|| {
-        let mut files = RecordFiles::new(work, &collector.spec().kinds, |kind, row| evaluator.record(kind, row))?;
-        collector.derive(&evidence, &mut files)?;
-        files.finish()
-    }));
-    let derived = derived.map_err(|_| io::Error::other("the collector panicked"))??;
-    let results = evaluator.finish(&judged(&derived.populations));
-    Ok((derived, results))
-}
-
-fn judged(populations: &BTreeMap<String, Population>) -> BTreeMap<String, controls::Population> {
-    let judged = |population: &Population| match population.clone() {
-        Population::Whole => controls::Population::Whole,
-        Population::Cut(why) => controls::Population::Cut(why),
-        Population::Unread(why) => controls::Population::Unread(why),
-        Population::Absent(why) => controls::Population::Absent(why),
-    };
-    populations.iter().map(|(kind, population)| (kind.clone(), judged(population))).collect()
+    let bytes = bundle.file(CHECKS).map_err(|e| e.to_string())?;
+    let document = ChecksDocument::from_bytes(&bytes).map_err(|e| e.to_string())?;
+    Checks::new(&document.checks, document.parameters).map_err(|e| format!("{e:#}"))
 }
 
 /// What `run.json` says of the lists.
 fn said(derived: &Records, facts: &RunFacts) -> Differences {
     let mut differences = Vec::new();
-    let sealed = |population: &Population| match population.clone() {
-        Population::Whole => bundle::Population::Whole,
-        Population::Cut(why) => bundle::Population::Cut(why),
-        Population::Unread(why) => bundle::Population::Unread(why),
-        Population::Absent(why) => bundle::Population::Absent(why),
-    };
-    let populations: BTreeMap<_, _> = derived.populations.iter().map(|(kind, p)| (kind.clone(), sealed(p))).collect();
     let mut differ = |what: &str| differences.push((bundle::RUN_FACTS.to_owned(), format!("{what} do not follow")));
-    if populations != facts.populations {
+    if sealed(&derived.populations) != facts.populations {
         differ("its populations");
     }
     if derived.gaps != facts.gaps {
@@ -215,7 +171,7 @@ fn compare_results(
     // Titles, criteria and an item's own parameters come from the catalogue, which another version may have revised.
     let same_program = facts.agent.version == env!("CARGO_PKG_VERSION");
     if sealed.checks.len() != derived.checks.len() {
-        differ(format!("it has {} checks; its checks.json has {}", sealed.checks.len(), derived.checks.len()));
+        differ(format!("it has {} checks; its {CHECKS} has {}", sealed.checks.len(), derived.checks.len()));
     }
     for (sealed, derived) in sealed.checks.iter().zip(&derived.checks) {
         let mut derived = derived.clone();
@@ -228,13 +184,6 @@ fn compare_results(
             differ(format!("the check {} does not give this on the records derived again", sealed.id));
         }
     }
-    let counts = |c: controls::Counts| Counts {
-        pass: c.pass,
-        fail: c.fail,
-        unknown: c.unknown,
-        not_applicable: c.not_applicable,
-        exempt: c.exempt,
-    };
     if counts(sealed.totals()) != receipt.totals {
         differ("its totals are not the receipt's".to_owned());
     }
@@ -282,13 +231,14 @@ mod tests {
     use std::{
         fs,
         io::{Seek as _, Write as _},
+        path::Path,
     };
 
     use collectors::{
         contract::Context,
         recorder::{Recorder, WorkEvidence},
     };
-    use serde_json::json;
+    use serde_json::Value;
     use signing::{
         bundle::{Agent, Attempt, CollectorFacts, RUN_FACTS_FORMAT, SourceFacts},
         digest::Digest,
@@ -314,19 +264,10 @@ mod tests {
         let mut context = Context { recorder: &mut recorder, now: Arc::new(move || at), inputs: Vec::new() };
         collector.collect(&mut context).await.unwrap();
         let spec = collector.spec();
-        let list = parse_checks(&spec.checks).unwrap();
-        let mut evaluator = Evaluator::new(&list, &Value::Null).unwrap();
-        let mut files = RecordFiles::new(work, &spec.kinds, |kind, row| evaluator.record(kind, row)).unwrap();
-        collector.derive(&WorkEvidence::new(work), &mut files).unwrap();
-        let derived = files.finish().unwrap();
-        let results = evaluator.finish(&judged(&derived.populations));
+        let checks = Checks::new(&spec.checks, Value::Null).unwrap();
+        let (derived, results) = derive(collector.as_ref(), &WorkEvidence::new(work), work, &checks).unwrap();
         fs::write(work.join("results.json"), results.to_bytes()).unwrap();
-        let checks = json!({"format": "evidenced-checks/1", "checks": spec.checks, "parameters": null});
-        fs::write(work.join("checks.json"), checks.to_string()).unwrap();
-        let populations = derived.populations.iter().map(|(kind, population)| {
-            let sealed: bundle::Population = serde_json::from_value(serde_json::to_value(population).unwrap()).unwrap();
-            (kind.clone(), sealed)
-        });
+        fs::write(work.join(CHECKS), checks.document()).unwrap();
         let facts = RunFacts {
             format: RUN_FACTS_FORMAT.into(),
             job: Job::new(id, "this").unwrap(),
@@ -341,7 +282,7 @@ mod tests {
             outcome: Outcome::Partial,
             reason: String::new(),
             late: false,
-            populations: populations.collect(),
+            populations: sealed(&derived.populations),
             gaps: derived.gaps,
             records: derived.records.clone(),
             window: None,
@@ -358,7 +299,7 @@ mod tests {
             outcome: Outcome::Partial,
             reason: String::new(),
             records: derived.records.values().sum(),
-            totals: serde_json::from_value(serde_json::to_value(totals).unwrap()).unwrap(),
+            totals: counts(totals),
             results: Digest::of(&results.to_bytes()),
             checks: None,
             window: None,

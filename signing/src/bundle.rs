@@ -7,12 +7,14 @@ use std::io;
 
 use crate::digest::Digest;
 
+mod checks;
 mod facts;
 mod name;
 mod read;
 mod write;
 
 pub use crate::statement::SUMS;
+pub use checks::{CHECKS, CHECKS_FORMAT, ChecksDocument, ChecksError};
 pub use facts::{
     Agent, Attempt, CollectorFacts, Input, MAX_RUN_FACTS, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts,
     SourceFacts,

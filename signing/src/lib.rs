@@ -3,8 +3,10 @@
 //! This crate has no network, no async runtime and no clock: an instant is always an argument, and bytes are read through
 //! [`store::Reader`]. So an auditor can read and build it alone. `docs/FORMAT.md` is the normative text for the bytes made here.
 
+pub mod append;
 pub mod bundle;
 pub mod digest;
+pub mod errors;
 pub mod keys;
 pub mod layout;
 pub mod log;

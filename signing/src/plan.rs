@@ -55,7 +55,7 @@ pub struct PlannedJob {
     pub job: Job,
     /// The collector's version.
     pub version: u32,
-    /// The digest of the checks' text and parameters in force.
+    /// The digest of the `checks.json` that each of its bundles carries: the checks in force and their parameters.
     pub checks: Digest,
     /// `None`: by hand only.
     pub schedule: Option<Schedule>,

@@ -15,7 +15,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use signing::{
-    bundle::{self, Bundle, RunFacts},
+    bundle::{self, Bundle, ChecksDocument, RunFacts},
     digest::Digest,
     keys::{self, FileKey, KeyEntry, KeySet, PublicKey, Signer, Use, Validity},
     layout,
@@ -101,6 +101,23 @@ fn hourly() -> Schedule {
     }
 }
 
+/// Those that the results in `docs/vectors/bundle` come from.
+fn checks() -> ChecksDocument {
+    let text = r#"- id: accounts-uid-0-only-root
+  item: unique_user_ids
+  population: accounts
+  pass: .uid != 0 or .id == "root"
+  says: "{id} has uid 0"
+- id: accounts-no-empty-password
+  item: linux_host_access
+  population: accounts
+  exempt: .login_shell | not
+  pass: if .password == null then null else .password != "empty" end
+  says: "{id} has no password"
+"#;
+    ChecksDocument::new(text, json!({}))
+}
+
 fn first_plan() -> Plan {
     Plan {
         format: plan::FORMAT.into(),
@@ -113,9 +130,9 @@ fn first_plan() -> Plan {
         retention_days: None,
         zones: BTreeMap::from([("UTC".to_owned(), vec![Offset { from: None, seconds: 0 }])]),
         jobs: vec![PlannedJob {
-            job: "host/accounts@this".parse().unwrap(),
+            job: "example/accounts@this".parse().unwrap(),
             version: 1,
-            checks: Digest::of(b"the checks' text"),
+            checks: Digest::of(&checks().to_bytes()),
             schedule: Some(hourly()),
             start_within_seconds: 600,
             deadline_seconds: 300,
@@ -320,14 +337,14 @@ fn the_bundle_of_the_vectors_opens_to_the_files_beside_it() {
 fn run_facts_are_written_as_the_vector_has_them() {
     let facts = RunFacts {
         format: bundle::RUN_FACTS_FORMAT.into(),
-        job: "host/accounts@this".parse().unwrap(),
+        job: "example/accounts@this".parse().unwrap(),
         slot: Some(at("2026-11-22T04:00:00Z")),
         source: bundle::SourceFacts {
             name: "this".into(),
             kind: "host".into(),
             identity: json!({"host_name": "web-1", "machine_id": "7f3c"}),
         },
-        collector: bundle::CollectorFacts { id: "host/accounts".into(), version: 1 },
+        collector: bundle::CollectorFacts { id: "example/accounts".into(), version: 1 },
         agent: bundle::Agent { version: "0.1.0".into() },
         plan: Digest::of(&serde_json::to_vec(&first_plan()).unwrap()),
         started_at: at("2026-11-22T04:00:01.1Z"),
@@ -347,6 +364,15 @@ fn run_facts_are_written_as_the_vector_has_them() {
         inputs: vec![],
     };
     same("bundle/run.json", &serde_json::to_vec(&facts).unwrap());
+}
+
+#[test]
+fn checks_are_written_as_the_vector_has_them() {
+    let bytes = checks().to_bytes();
+    same("bundle/checks.json", &bytes);
+    assert_eq!(ChecksDocument::from_bytes(&bytes).unwrap(), checks());
+    let other = std::str::from_utf8(&bytes).unwrap().replace("evidenced-checks/1", "evidenced-checks/2");
+    assert!(ChecksDocument::from_bytes(other.as_bytes()).unwrap_err().to_string().contains("evidenced-checks/2"));
 }
 
 fn key(seed: u8) -> Value {

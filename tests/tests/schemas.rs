@@ -4,11 +4,12 @@
 #[path = "../../signing/tests/schema/mod.rs"]
 mod schema;
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use collectors::contract::{Answer, Exchange, Population, Redaction};
-use controls::Results;
+use controls::{Evaluator, Results, parse_checks};
 use serde_json::{Value, json};
+use signing::bundle::{CHECKS, ChecksDocument};
 use tests::program::workspace;
 
 fn fits(name: &str, value: &impl serde::Serialize) {
@@ -76,6 +77,26 @@ fn the_bundle_of_the_vectors_is_what_the_other_crates_read_and_write() {
     let bytes = fs::read(bundle.join("results.json")).unwrap();
     let results = Results::from_bytes(&bytes).unwrap();
     assert_eq!(results.to_bytes(), bytes);
+}
+
+#[test]
+fn the_results_of_the_vectors_follow_from_their_checks_and_records() {
+    let bundle = workspace().join("docs/vectors/bundle");
+    let read = |name: &str| fs::read_to_string(bundle.join(name)).unwrap();
+    let document = ChecksDocument::from_bytes(read(CHECKS).as_bytes()).unwrap();
+    let checks = parse_checks(&document.checks).unwrap();
+    let mut evaluator = Evaluator::new(&checks, &document.parameters).unwrap();
+    for line in read("records/accounts.jsonl").lines() {
+        evaluator.record("accounts", &serde_json::from_str(line).unwrap());
+    }
+    let populations = BTreeMap::from([("accounts".to_owned(), controls::Population::Whole)]);
+    let sealed = Results::from_bytes(read("results.json").as_bytes()).unwrap();
+    // Titles, criteria and the words of reasons may be revised: that is no change of the format.
+    let told = |results: Results| {
+        let check = |check: controls::CheckResult| (check.id.clone(), check.definition.clone(), check.counts());
+        results.checks.into_iter().map(check).collect::<Vec<_>>()
+    };
+    assert_eq!(told(evaluator.finish(&populations)), told(sealed));
 }
 
 #[test]

@@ -134,7 +134,7 @@ pub async fn pipeline(
         tracing::error!(
             "the archive is away, and without it it is not known what is due: trying again in {} s: {}",
             AGAIN.as_secs(),
-            crate::run::chain(&error)
+            signing::errors::chain(&error)
         );
         tokio::time::sleep(AGAIN).await;
     }

@@ -315,6 +315,15 @@ mod tests {
     }
 
     #[test]
+    fn the_vectors_bundle_is_opened_and_a_collector_of_nobody_is_a_limit() {
+        let (verdict, _) = judge(&Args { deep: true, ..args(&vectors()) }).unwrap();
+        assert_eq!(verdict.findings, []);
+        assert_eq!((verdict.numbers.opened, verdict.numbers.rederived), (1, 0));
+        let limit = verdict.limits.iter().find(|limit| limit.code == "DEEP-UNKNOWN-COLLECTOR").unwrap();
+        assert!(limit.says.contains("example/accounts"), "{limit:?}");
+    }
+
+    #[test]
     fn a_finding_names_the_object_its_code_and_its_meaning() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("example.org+evidence");

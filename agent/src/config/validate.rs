@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use collectors::contract::Source;
 use controls::parse_checks;
-use signing::layout::Job;
+use signing::{errors::chain, layout::Job};
 
 use super::{ConfigError, Duration, JobConfig, Loaded, Problem};
 use crate::schedule;
@@ -239,15 +239,4 @@ pub(crate) fn is_origin(origin: &str) -> bool {
                 && !part.ends_with('.')
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

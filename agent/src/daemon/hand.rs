@@ -3,17 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use signing::layout::Job;
+use signing::{errors::chain, layout::Job};
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
 use super::{
     Daemon, Mode,
     plans::{Kind, PAUSED},
 };
-use crate::{
-    control::{Answer, Ask, Asked, Line},
-    run::chain,
-};
+use crate::control::{Answer, Ask, Asked, Line};
 
 /// An ask on its way.
 pub struct Hand {

@@ -21,6 +21,7 @@ use std::{
 use chrono::TimeDelta;
 use signing::{
     digest::Digest,
+    errors::chain,
     layout::Job,
     statement::{Cause, Missed},
     time::{Utc, rfc3339},
@@ -38,7 +39,7 @@ use crate::{
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError},
-    run::{Env, Hanging, Place, chain},
+    run::{Env, Hanging, Place},
     scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
 };
 use hand::Hand;

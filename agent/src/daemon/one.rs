@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use collectors::contract::InputBundle;
-use signing::{digest::Digest, layout::Job, statement::Counts, time::rfc3339};
+use signing::{digest::Digest, errors::chain, layout::Job, statement::Counts, time::rfc3339};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use crate::{
     control::Line,
     jobs::JobSetup,
     pipeline::{Pipeline, PipelineError, Spooled},
-    run::{self, Env, Ran, Task, chain},
+    run::{self, Env, Ran, Task},
     scheduler::Start,
 };
 

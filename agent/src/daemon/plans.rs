@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{Days, TimeDelta};
 use signing::{
     digest::Digest,
+    errors::chain,
     layout::{self, Job},
     plan::Plan,
     time::Utc,
@@ -14,7 +15,6 @@ use super::{Daemon, Mode};
 use crate::{
     jobs::{Jobs, PlanHead, same_promise},
     pipeline::{Pipeline, PipelineError, PlanBasis},
-    run::chain,
     scheduler::{Scheduler, Terms},
 };
 

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use signing::layout::Job;
+use signing::{errors::chain, layout::Job};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{Daemon, Mode};
-use crate::run::chain;
 
 /// How long cancelled runs may take to be sealed.
 const LAST: Duration = Duration::from_secs(10);

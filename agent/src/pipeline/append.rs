@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use signing::{
+    append::{Decision, MAX_APPEND},
     digest::Digest,
     keys::Use,
     layout,
@@ -19,19 +19,6 @@ use crate::archive::{ArchiveError, Body, Created};
 
 /// The most leaves of one append: with statements of at most 3,800 bytes, an object of about 5 MB.
 pub(super) const MAX_BATCH: usize = 1_000;
-/// The largest `append/…` that is read.
-const MAX_APPEND: u64 = 16 * 1024 * 1024;
-const FORMAT: &str = "evidenced-append/1";
-
-/// The decision of an append: the JSON of `append/<old size>`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Decision {
-    format: String,
-    instance: String,
-    old_size: u64,
-    leaves: Vec<String>,
-}
 
 /// Whose unfinished append may be finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,15 +55,9 @@ impl Log {
             return Ok(false);
         }
         let leaves: Vec<_> = batch.iter().map(|uploaded| uploaded.entry.payload.clone()).collect();
-        let decision = Decision {
-            format: FORMAT.to_owned(),
-            instance: core.instance.clone(),
-            old_size: self.edge.size(),
-            leaves: leaves.iter().map(|leaf| STANDARD.encode(leaf)).collect(),
-        };
+        let decision = Decision { instance: core.instance.clone(), old_size: self.edge.size(), leaves: leaves.clone() };
         let name = layout::append(self.edge.size());
-        let bytes = serde_json::to_vec(&decision).expect("strings and numbers are always JSON");
-        match core.archive.create(&name, Body::Bytes(bytes)).await {
+        match core.archive.create(&name, Body::Bytes(decision.to_bytes())).await {
             Ok(Created::New | Created::Same) => self.complete(core, leaves).await.map(|()| true),
             // Between our look and our writing somebody else decided.
             Err(ArchiveError::OtherBytes { .. }) => self.finish(core, Whose::Ours).await.map(|_| false),
@@ -90,27 +71,19 @@ impl Log {
         let Some(bytes) = core.archive.read(&name, MAX_APPEND).await? else { return Ok(false) };
         let damaged =
             |detail: String| PipelineError::Damaged { place: core.archive.place(), name: name.clone(), detail };
-        let decision: Decision = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        if decision.format != FORMAT || decision.old_size != self.edge.size() || decision.leaves.is_empty() {
-            return Err(damaged(format!("it does not decide an append to {} leaves", self.edge.size())));
-        }
-        if whose == Whose::Ours && decision.instance != core.instance {
-            let detail = format!("it decided {name}, as instance {}", decision.instance);
+        let Decision { instance, old_size, leaves } =
+            Decision::from_bytes(&bytes, self.edge.size()).map_err(|e| damaged(e.to_string()))?;
+        if whose == Whose::Ours && instance != core.instance {
+            let detail = format!("it decided {name}, as instance {instance}");
             return Err(self.second_agent(core, detail));
         }
-        let leaves: Vec<_> = decision
-            .leaves
-            .iter()
-            .map(|leaf| STANDARD.decode(leaf))
-            .collect::<Result<_, _>>()
-            .map_err(|e| damaged(e.to_string()))?;
         // Whoever can write to the store could have put this here: only what the receipts key sealed enters the log.
         for leaf in &leaves {
             check_sealed(core, leaf)
                 .await?
                 .map_err(|why| damaged(format!("a leaf of it is not sealed by us: {why}")))?;
         }
-        tracing::info!(size = decision.old_size, leaves = leaves.len(), "finishing an append that was decided");
+        tracing::info!(size = old_size, leaves = leaves.len(), "finishing an append that was decided");
         self.complete(core, leaves).await?;
         Ok(true)
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use signing::{
     digest::Digest,
+    errors::chain,
     layout::Job,
     statement::{Body as Said, Statement},
 };
@@ -11,9 +12,7 @@ use signing::{
 use super::{
     Drained, Held, Inner, PipelineError,
     append::{Log, MAX_BATCH, Whose},
-    blocking,
-    error::chain,
-    seal,
+    blocking, seal,
     state::job_of,
     upload,
 };

@@ -32,6 +32,7 @@ use std::{
 use signing::{
     bundle::RunFacts,
     digest::Digest,
+    errors::chain,
     layout::Job,
     plan::Plan,
     slots::Coverage,
@@ -43,7 +44,6 @@ use tokio::sync::watch;
 use crate::{archive::Archive, clock::Clock, durable::Disk, keystore::Keys, ledger::Ledger};
 use append::Log;
 pub use error::PipelineError;
-use error::chain;
 use spool::Spool;
 use state::State;
 
@@ -262,7 +262,7 @@ impl Pipeline {
             status.checkpoint = known;
             status.pending = pending;
             status.held = drained.as_ref().map_or(status.held, |d| d.held.len());
-            status.last_error = drained.as_ref().err().map(chain);
+            status.last_error = drained.as_ref().err().map(|error| chain(error));
         });
         drained.map(|drained| Drained { pending, ..drained })
     }

@@ -11,7 +11,7 @@ use collectors::{
     contract::{CollectError, Context, Now},
     recorder::Recorder,
 };
-use signing::layout::Job;
+use signing::{errors::chain, layout::Job};
 use tokio::{sync::oneshot, task::JoinError, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -198,15 +198,4 @@ pub fn panic_text(error: JoinError) -> String {
     } else {
         "without words".into()
     }
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -4,13 +4,14 @@
 //! It never writes to the spool, never asks whether the job is due, and never drops a reading because it is a bad one.
 
 mod attempt;
+pub(crate) mod derive;
 mod reading;
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
-use collectors::contract::{Collector, InputBundle, Population};
+use collectors::contract::{Collector, InputBundle};
 use signing::{
-    bundle::{Agent, Attempt, CollectorFacts, Input, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts, SourceFacts},
+    bundle::{Agent, Attempt, CHECKS, CollectorFacts, Input, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts, SourceFacts},
     digest::Digest,
     layout::Job,
     statement::{Counts, Outcome},
@@ -21,13 +22,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use attempt::Ended;
-pub use attempt::{Hanging, Place, chain};
+pub use attempt::{Hanging, Place};
 use reading::Reading;
 
-use crate::{
-    clock::Clock,
-    jobs::{CHECKS, Checks},
-};
+use crate::{clock::Clock, jobs::Checks};
 
 /// The agent's version, as bundles and plans name it.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");
@@ -221,7 +219,7 @@ fn seal_facts(task: &Task, started_at: Utc, attempts: Vec<Attempt>, best: Kept, 
         outcome,
         reason: reason.clone(),
         late: task.late,
-        populations: reading.populations.iter().map(|(kind, state)| (kind.clone(), sealed(state))).collect(),
+        populations: derive::sealed(&reading.populations),
         gaps: reading.gaps.clone(),
         records: reading.records.clone(),
         window: None,
@@ -242,16 +240,6 @@ fn inputs(inputs: &[InputBundle]) -> Vec<Input> {
         }
     };
     inputs.iter().map(input).collect()
-}
-
-/// Collectors and what is sealed do not know each other.
-fn sealed(population: &Population) -> signing::bundle::Population {
-    match population.clone() {
-        Population::Whole => signing::bundle::Population::Whole,
-        Population::Cut(why) => signing::bundle::Population::Cut(why),
-        Population::Unread(why) => signing::bundle::Population::Unread(why),
-        Population::Absent(why) => signing::bundle::Population::Absent(why),
-    }
 }
 
 /// Whether the run was stopped while it waited for its next attempt.

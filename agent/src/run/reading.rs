@@ -9,15 +9,18 @@ use std::{
 };
 
 use collectors::{
-    contract::{Answer, Collector, Evidence, Population},
+    contract::{Answer, Evidence, Population},
     recorder::{EXCHANGES, LOG, WorkEvidence},
     records::{Derived, RecordFiles},
 };
 use controls::{Evaluator, Results};
 use signing::statement::{Counts, Outcome};
 
-use super::{Task, attempt::panic_text};
-use crate::jobs::Checks;
+use super::{
+    Task,
+    attempt::panic_text,
+    derive::{counts, derive, judged},
+};
 
 /// Deriving and evaluating may take this long beyond the collecting.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -73,7 +76,7 @@ impl Reading {
 pub async fn read(dir: &Path, task: &Task) -> io::Result<Reading> {
     complete(dir)?;
     let (collector, checks, at) = (task.collector.clone(), task.checks.clone(), dir.to_owned());
-    let derive = tokio::task::spawn_blocking(move || derive(&at, collector.as_ref(), &checks));
+    let derive = tokio::task::spawn_blocking(move || derive(collector.as_ref(), &WorkEvidence::new(&at), &at, &checks));
     let why = match tokio::time::timeout(LIMIT, derive).await {
         Ok(Ok(Ok((derived, results)))) => return keep(dir, derived, results),
         Ok(Ok(Err(error))) => format!("records could not be derived: {error}"),
@@ -88,15 +91,6 @@ pub async fn read(dir: &Path, task: &Task) -> io::Result<Reading> {
 pub fn unread(dir: &Path, task: &Task, why: &str) -> io::Result<Reading> {
     complete(dir)?;
     nothing(dir, task, why)
-}
-
-fn derive(dir: &Path, collector: &dyn Collector, checks: &Checks) -> io::Result<(Derived, Results)> {
-    let mut evaluator = Evaluator::new(checks.checks(), checks.parameters()).map_err(io::Error::other)?;
-    let mut files = RecordFiles::new(dir, &collector.spec().kinds, |kind, row| evaluator.record(kind, row))?;
-    collector.derive(&WorkEvidence::new(dir), &mut files)?;
-    let derived = files.finish()?;
-    let results = evaluator.finish(&judged(&derived.populations));
-    Ok((derived, results))
 }
 
 /// The reading of an attempt whose records could not be derived: no records, every kind unread.
@@ -116,31 +110,13 @@ fn nothing(dir: &Path, task: &Task, why: &str) -> io::Result<Reading> {
 fn keep(dir: &Path, derived: Derived, results: Results) -> io::Result<Reading> {
     let bytes = results.to_bytes();
     super::write(&dir.join("results.json"), &bytes)?;
-    let counts = |check: &controls::CheckResult| Counts {
-        pass: check.pass,
-        fail: check.fail,
-        unknown: check.unknown,
-        not_applicable: check.not_applicable,
-        exempt: check.exempt,
-    };
     Ok(Reading {
-        checks: results.checks.iter().map(|check| (check.id.clone(), counts(check))).collect(),
+        checks: results.checks.iter().map(|check| (check.id.clone(), counts(check.counts()))).collect(),
         transient: transient(dir),
         populations: derived.populations,
         gaps: derived.gaps,
         records: derived.records,
     })
-}
-
-/// Controls and collectors do not know each other.
-fn judged(populations: &BTreeMap<String, Population>) -> BTreeMap<String, controls::Population> {
-    let judged = |population: &Population| match population.clone() {
-        Population::Whole => controls::Population::Whole,
-        Population::Cut(why) => controls::Population::Cut(why),
-        Population::Unread(why) => controls::Population::Unread(why),
-        Population::Absent(why) => controls::Population::Absent(why),
-    };
-    populations.iter().map(|(kind, population)| (kind.clone(), judged(population))).collect()
 }
 
 fn transient(dir: &Path) -> bool {

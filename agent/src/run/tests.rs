@@ -64,7 +64,7 @@ async fn a_whole_reading_is_collected_and_its_directory_is_a_bundle() {
     let mut bundle = signing::bundle::Bundle::open(zip, 1 << 20).unwrap();
     let facts: RunFacts = serde_json::from_slice(&bundle.file(RUN_FACTS).unwrap()).unwrap();
     assert_eq!(facts, ran.facts);
-    let checks: crate::jobs::ChecksDocument = serde_json::from_slice(&bundle.file(CHECKS).unwrap()).unwrap();
+    let checks = signing::bundle::ChecksDocument::from_bytes(&bundle.file(CHECKS).unwrap()).unwrap();
     assert_eq!(checks.checks, task(&Fake::new("test/thing", "@daily", [])).collector.spec().checks);
     assert!(!bundle.file("records/thing.jsonl").unwrap().is_empty());
     assert!(bundle.file("results.json").is_ok() && bundle.file("log.txt").is_ok());

@@ -18,21 +18,19 @@ use super::{
     findings::{CannotVerify, Code, Limit},
     lock,
     objects::Objects,
-    order::with_source,
 };
 use crate::{
     bundle::{
-        Bundle, BundleError, MAX_RUN_FACTS, MAX_UNPACKED, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts, SUMS,
+        Bundle, BundleError, CHECKS, MAX_RUN_FACTS, MAX_UNPACKED, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts,
+        SUMS,
     },
     digest::Digest,
+    errors::chain,
     statement::{Outcome, Receipt, Statement},
 };
 
 /// Bundles up to this size are opened in memory, larger ones from a temporary file.
 const IN_MEMORY: usize = 8 * 1024 * 1024;
-
-/// The checks that a run's results come from.
-const CHECKS: &str = "checks.json";
 
 /// The most bytes of one line of `exchanges.jsonl`.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
@@ -219,8 +217,8 @@ impl<'a> Deep<'a> {
 /// A bundle that cannot be believed is a finding; a disk that cannot be read is none.
 fn judge(name: &str, error: BundleError, code: Code) -> Result<Wrong, CannotVerify> {
     match error {
-        BundleError::Io { .. } => Err(CannotVerify::new(name, with_source(&error))),
-        error => Ok((code, with_source(&error))),
+        BundleError::Io { .. } => Err(CannotVerify::new(name, chain(&error))),
+        error => Ok((code, chain(&error))),
     }
 }
 

@@ -25,6 +25,7 @@ pub use report::{FORMAT, Head, Numbers, Section, Verdict, bytes, span};
 pub use strays::{Counted, Pending};
 
 use crate::{
+    errors::chain,
     keys::{KeySet, Use},
     layout::{self, CHECKPOINT},
     log::{Checkpoint, LogError, MAX_CHECKPOINT},
@@ -32,7 +33,7 @@ use crate::{
     time::Utc,
 };
 use findings::Findings;
-use order::{Order, with_source};
+use order::Order;
 use source::{Fetched, fetch};
 
 /// What to verify against, and how.
@@ -132,7 +133,7 @@ fn run(
     let checkpoint = match Checkpoint::parse_unverified(&seen) {
         Ok(checkpoint) => checkpoint,
         Err(error) => {
-            findings.add(Code::CheckpointMalformed, CHECKPOINT, None, with_source(&error));
+            findings.add(Code::CheckpointMalformed, CHECKPOINT, None, chain(&error));
             return Ok(headless(findings, options));
         }
     };
@@ -141,7 +142,7 @@ fn run(
         None => None,
         Some(bytes) => {
             let set = KeySet::open(bytes, &options.trust)
-                .map_err(|e| CannotVerify::new("the keys file that was given", with_source(&e)))?;
+                .map_err(|e| CannotVerify::new("the keys file that was given", chain(&e)))?;
             if set.origin != checkpoint.origin {
                 let reason = format!("it is for the log {:?}, not {:?}", set.origin, checkpoint.origin);
                 return Err(CannotVerify::new("the keys file that was given", reason));
@@ -285,7 +286,7 @@ fn origin(checkpoint: &Checkpoint, options: &Options<'_>, findings: &Findings) -
 /// No keys under the trusted root: another owner's archive, or keys that were altered.
 fn no_keys(order: &Order<'_>, findings: &Findings) -> Result<(), CannotVerify> {
     if let Some((name, error)) = &order.other_root {
-        return Err(CannotVerify::new(name, with_source(error)));
+        return Err(CannotVerify::new(name, chain(error)));
     }
     if !findings.any() {
         let reason = "it logs no keys document under the trusted root; give one with --keys, or check the fingerprint";
@@ -313,12 +314,12 @@ fn signature(bytes: &[u8], checkpoint: &Checkpoint, order: &Order<'_>, findings:
         Ok((_, by)) => by,
         Err(error @ LogError::NoKnownSignature(_)) => {
             let known: Vec<String> = keys.iter().map(ToString::to_string).collect();
-            let says = format!("{}; the owner's keys for checkpoints are: {}", with_source(&error), known.join(", "));
+            let says = format!("{}; the owner's keys for checkpoints are: {}", chain(&error), known.join(", "));
             finding(Code::CheckpointSignature, says);
             return None;
         }
         Err(error) => {
-            finding(Code::CheckpointSignature, with_source(&error));
+            finding(Code::CheckpointSignature, chain(&error));
             return None;
         }
     };

@@ -10,13 +10,14 @@ use super::{
     deep::Deep,
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
-    order::{Order, altered, with_source},
+    order::{Order, altered},
     source::{Fetched, digest, fetch},
     tree::WIDTH,
     walk::{Entries, Walked},
 };
 use crate::{
     digest::Digest,
+    errors::chain,
     layout,
     seal::{MAX_SEAL, Seal},
     statement::{Body, Receipt, Statement},
@@ -192,7 +193,7 @@ impl Objects<'_> {
 
 /// Parses a seal and checks its signature by a key that was entitled to make entry `index` at `at`.
 pub(crate) fn open_seal(bytes: &[u8], keyring: &Keyring, index: u64, at: Utc) -> Result<Seal, (Code, String)> {
-    let seal = Seal::from_bytes(bytes).map_err(|e| (Code::SealMalformed, with_source(&e)))?;
+    let seal = Seal::from_bytes(bytes).map_err(|e| (Code::SealMalformed, chain(&e)))?;
     if seal.to_bytes() != bytes {
         return Err((Code::SealMalformed, "it is not spelled as the format spells a seal".to_owned()));
     }
@@ -206,6 +207,6 @@ pub(crate) fn open_seal(bytes: &[u8], keyring: &Keyring, index: u64, at: Utc) ->
         return Ok(seal);
     }
     let key = keyring.receipts_key(index, &seal.key_id, at).map_err(|refusal| (refusal.code, refusal.says))?;
-    seal.verify(&key).map_err(|e| (Code::SealSignature, with_source(&e)))?;
+    seal.verify(&key).map_err(|e| (Code::SealSignature, chain(&e)))?;
     Ok(seal)
 }

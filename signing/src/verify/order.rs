@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
+    errors::chain,
     keys::{KeySet, KeysError, MAX_KEYS},
     layout::{self, Job},
     plan::{self, Plan},
@@ -177,7 +178,7 @@ impl<'a> Order<'a> {
             }
             Some((_, Err(error))) => {
                 self.told.malformed += 1;
-                self.findings.add(Code::LeafMalformed, object, Some(index), with_source(error));
+                self.findings.add(Code::LeafMalformed, object, Some(index), chain(error));
                 None
             }
             None => None,
@@ -420,7 +421,7 @@ impl<'a> Order<'a> {
                 self.other_root.get_or_insert((name.to_owned(), error));
             }
             Err(error @ KeysError::Signature(_)) => finding(Code::KeysRoot, error.to_string()),
-            Err(error) => finding(Code::DocumentMalformed, with_source(&error)),
+            Err(error) => finding(Code::DocumentMalformed, chain(&error)),
         }
     }
 
@@ -467,15 +468,4 @@ impl<'a> Order<'a> {
 /// The words for a digest that is not the log's.
 pub(crate) fn altered(found: Digest, index: u64, digest: Digest) -> String {
     format!("SHA-256 is {found}; entry {index} of the log says {digest}: changed after it was sealed")
-}
-
-/// An error with what caused it, in one line.
-pub(crate) fn with_source(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -11,13 +11,15 @@ use super::{
     findings::{CannotVerify, Code, Findings},
     names::{Part, TileName},
     objects::open_seal,
-    order::{Order, half, with_source},
+    order::{Order, half},
     source::{Fetched, digest, fetch},
     tree::{WIDTH, hashes},
     walk::Roots,
 };
 use crate::{
+    append::{Decision, MAX_APPEND},
     digest::Digest,
+    errors::chain,
     layout::{self, CHECKPOINT},
     log::{Checkpoint, MAX_CHECKPOINT, MAX_LEAF, leaf_hash},
     seal::MAX_SEAL,
@@ -186,14 +188,14 @@ impl Search<'_, '_, '_> {
         let payload = match crate::seal::Seal::from_bytes(&bytes) {
             Ok(seal) => seal.payload,
             Err(e) => {
-                self.unknown(name, format!("no entry names it, and it is no seal: {}", with_source(&e)));
+                self.unknown(name, format!("no entry names it, and it is no seal: {}", chain(&e)));
                 return Ok(());
             }
         };
         let statement = match Statement::from_bytes(&payload) {
             Ok(statement) => statement,
             Err(e) => {
-                self.unknown(name, format!("no entry names it, and what it signs is no entry: {}", with_source(&e)));
+                self.unknown(name, format!("no entry names it, and what it signs is no entry: {}", chain(&e)));
                 return Ok(());
             }
         };
@@ -306,9 +308,11 @@ impl Search<'_, '_, '_> {
             self.beyond.add(name.to_owned());
             return Ok(());
         }
-        let decision = match fetch(self.reader, name, append::MAX_APPEND)? {
-            Fetched::Bytes(bytes) => append::leaves(&bytes, old),
-            Fetched::TooLong => Err(format!("it is longer than {} bytes", append::MAX_APPEND)),
+        let decision = match fetch(self.reader, name, MAX_APPEND)? {
+            Fetched::Bytes(bytes) => {
+                Decision::from_bytes(&bytes, old).map(|decision| decision.leaves).map_err(|e| e.to_string())
+            }
+            Fetched::TooLong => Err(format!("it is longer than {MAX_APPEND} bytes")),
             // Covered ones may go at any time.
             Fetched::Absent => return Ok(()),
         };
