@@ -1,16 +1,21 @@
-//! The schemas of `signing/schemas` for what other crates write into a bundle: every member that `Exchange` and `Results` can have.
+//! The schemas of `signing/schemas` for what other crates write into a bundle: every member that `Exchange` and `Results` can have, and
+//! what the program itself writes.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 #[path = "../../signing/tests/schema/mod.rs"]
 mod schema;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use collectors::contract::{Answer, Exchange, Population, Redaction};
 use controls::{Evaluator, Results, parse_checks};
 use serde_json::{Value, json};
-use signing::bundle::{CHECKS, ChecksDocument};
-use tests::program::workspace;
+use signing::{
+    bundle::{Bundle, CHECKS, ChecksDocument, MAX_UNPACKED},
+    digest::Digest,
+};
+use tests::program::{Place, files, workspace};
 
 fn fits(name: &str, value: &impl serde::Serialize) {
     let value = serde_json::to_value(value).unwrap();
@@ -112,4 +117,52 @@ fn results_with_every_member_fit_their_schema() {
     let results: Results = serde_json::from_value(value.clone()).unwrap();
     assert_eq!(serde_json::to_value(&results).unwrap(), value, "the crate writes what this test names");
     fits("results", &results);
+}
+
+/// The payload of a DSSE envelope.
+fn payload(envelope: &Value) -> Value {
+    serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+/// Everything that has a schema in an archive, with the schema's name: leaves, documents, and the files of bundles.
+fn written(origin: &Path) -> Vec<(String, Value)> {
+    let json = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let mut written = Vec::new();
+    for path in files(&origin.join("seal")) {
+        let statement = payload(&json(&path)["dsseEnvelope"]);
+        let kind = statement["predicateType"].as_str().unwrap().split(':').nth(2).unwrap().to_owned();
+        written.push((format!("statement-{kind}"), statement));
+    }
+    written.extend(files(&origin.join("document/plan")).iter().map(|path| ("plan".to_owned(), json(path))));
+    written.extend(files(&origin.join("document/keys")).iter().map(|path| ("keys".to_owned(), payload(&json(path)))));
+    for path in files(&origin.join("bundle")) {
+        let mut bundle = Bundle::open(fs::File::open(&path).unwrap(), MAX_UNPACKED).unwrap();
+        for name in ["run", "checks", "results"] {
+            let bytes = bundle.file(&format!("{name}.json")).unwrap();
+            written.push((name.to_owned(), serde_json::from_slice(&bytes).unwrap()));
+        }
+        let lines = String::from_utf8(bundle.file("exchanges.jsonl").unwrap()).unwrap();
+        written.extend(lines.lines().map(|line| ("exchange".to_owned(), serde_json::from_str(line).unwrap())));
+    }
+    written
+}
+
+#[test]
+fn what_collect_writes_fits_its_schemas_and_checks_are_those_of_the_plan() {
+    let place = Place::new();
+    place.expect(0, ["collect"]);
+    let written = written(&place.origin());
+    for name in ["statement-receipt", "statement-document", "plan", "keys", "run", "checks", "results", "exchange"] {
+        assert!(written.iter().any(|(n, _)| n == name), "collect wrote no {name}");
+    }
+    for (name, value) in &written {
+        assert_eq!(schema::faults(&schema::load(name), value), Vec::<String>::new(), "{name}");
+    }
+    let (_, plan) = written.iter().find(|(name, _)| name == "plan").unwrap();
+    for path in files(&place.origin().join("bundle")) {
+        let mut bundle = Bundle::open(fs::File::open(&path).unwrap(), MAX_UNPACKED).unwrap();
+        let run: Value = serde_json::from_slice(&bundle.file("run.json").unwrap()).unwrap();
+        let job = plan["jobs"].as_array().unwrap().iter().find(|job| job["job"] == run["job"]).unwrap();
+        assert_eq!(job["checks"], Digest::of(&bundle.file(CHECKS).unwrap()).to_string(), "{}", run["job"]);
+    }
 }
