@@ -1,8 +1,9 @@
 //! An archive in a directory. It has no Object Lock: whoever may write to the directory can change it, and only `verify` tells.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,8 +32,14 @@ struct Inner {
     root: Dir,
     disk: Disk,
     checkpoint: Mutex<()>,
+    held: Mutex<Held>,
+}
+
+struct Held {
     /// The directory itself, locked: no lock file that a reader would take for an object.
-    _lock: File,
+    lock: File,
+    /// The checkpoint that was there when it was opened, or that was written since.
+    checkpoint: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for DirArchive {
@@ -49,19 +56,28 @@ impl DirArchive {
     /// [`ArchiveError::InUse`] while another writer, of this process or of another, has it open.
     pub fn open(root: &Path, origin: &str, disk: &Disk) -> Result<Self, ArchiveError> {
         let path = root.join(origin_directory(origin));
-        let failed = |action| {
-            let place = place(&path);
-            move |source| ArchiveError::Io { place, action, name: String::new(), source }
-        };
-        disk.make_dirs(&path).map_err(failed("make the directory"))?;
-        let lock = match lock::directory(&path) {
-            Ok(lock) => lock,
-            Err(Unlocked::Held(pid)) => return Err(ArchiveError::InUse { path, pid }),
-            Err(Unlocked::Io(e)) => return Err(failed("lock")(e)),
-        };
+        disk.make_dirs(&path).map_err(failed(&path, "make"))?;
+        Self::hold(path, disk)
+    }
+
+    /// As [`DirArchive::open`], for a log that is known to exist: a directory that is missing is not made, since its file system may not
+    /// be mounted, and an empty one in its place would fork the log.
+    ///
+    /// # Errors
+    /// As [`DirArchive::open`], and [`ArchiveError::Io`] while it is missing.
+    pub fn reopen(root: &Path, origin: &str, disk: &Disk) -> Result<Self, ArchiveError> {
+        Self::hold(root.join(origin_directory(origin)), disk)
+    }
+
+    fn hold(path: PathBuf, disk: &Disk) -> Result<Self, ArchiveError> {
+        let lock = lock(&path)?;
         let disk = disk.with_temporaries_in(&path);
-        disk.sweep(&path).map_err(failed("sweep"))?;
-        Ok(Self(Arc::new(Inner { root: Dir::new(path), disk, checkpoint: Mutex::new(()), _lock: lock })))
+        disk.sweep(&path).map_err(failed(&path, "sweep"))?;
+        let root = Dir::new(path);
+        let checkpoint =
+            root.read(CHECKPOINT, MAX_CHECKPOINT).map_err(failed(root.root(), "read the checkpoint of"))?;
+        let held = Mutex::new(Held { lock, checkpoint });
+        Ok(Self(Arc::new(Inner { root, disk, checkpoint: Mutex::new(()), held })))
     }
 
     /// Where the objects lie.
@@ -74,7 +90,7 @@ impl DirArchive {
         work: impl FnOnce(&Inner) -> Result<T, ArchiveError> + Send + 'static,
     ) -> BoxFuture<'a, Result<T, ArchiveError>> {
         let inner = self.0.clone();
-        let running = tokio::task::spawn_blocking(move || work(&inner));
+        let running = tokio::task::spawn_blocking(move || inner.check_there().and_then(|()| work(&inner)));
         Box::pin(async move {
             match running.await {
                 Ok(result) => result,
@@ -152,6 +168,30 @@ impl Archive for DirArchive {
 }
 
 impl Inner {
+    /// Whether the directory is still the one that is locked. It may go away and come back while the agent runs (unmounted, restored):
+    /// the same log is locked again and gone on with; nothing is ever written where it is not.
+    fn check_there(&self) -> Result<(), ArchiveError> {
+        let path = self.root.root();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = fs::metadata(path).map_err(failed(path, "find"))?;
+        if held.lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino())) {
+            return Ok(());
+        }
+        let lock = lock(path)?;
+        let checkpoint = self.root.read(CHECKPOINT, MAX_CHECKPOINT).map_err(failed(path, "read the checkpoint of"))?;
+        if checkpoint != held.checkpoint {
+            let other = "another directory is there now, and its checkpoint is not the one that this agent published last: put back the \
+                         newest copy, or mount the right file system";
+            return Err(failed(path, "go on in")(io::Error::other(other)));
+        }
+        tracing::warn!(
+            place = self.place(),
+            "the archive's directory was replaced by one that holds the same log; going on in it"
+        );
+        held.lock = lock;
+        Ok(())
+    }
+
     fn place(&self) -> String {
         place(self.root.root())
     }
@@ -203,8 +243,23 @@ impl Inner {
         }
         // Also where the new bytes are there already: they may not be synced.
         let path = self.path("replace", CHECKPOINT)?;
-        self.disk.replace(&path, new).map_err(self.failed("replace", CHECKPOINT))
+        self.disk.replace(&path, new).map_err(self.failed("replace", CHECKPOINT))?;
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).checkpoint = Some(new.to_vec());
+        Ok(())
     }
+}
+
+/// Fails with what was tried on the directory itself.
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ArchiveError {
+    let place = place(path);
+    move |source| ArchiveError::Io { place, action, name: String::new(), source }
+}
+
+fn lock(path: &Path) -> Result<File, ArchiveError> {
+    lock::directory(path).map_err(|error| match error {
+        Unlocked::Held(pid) => ArchiveError::InUse { path: path.to_owned(), pid },
+        Unlocked::Io(e) => failed(path, "open")(e),
+    })
 }
 
 fn place(path: &Path) -> String {
@@ -291,6 +346,48 @@ mod tests {
         std::fs::write(path.join(".tmp-1"), b"half").unwrap();
         let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
         assert_eq!(archive.list("").await.unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_goes_away_is_not_made_again_and_is_gone_on_with_when_it_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
+        archive.replace_checkpoint(None, b"1").await.unwrap();
+        let (path, away) = (archive.path().to_owned(), dir.path().join("away"));
+        fs::rename(&path, &away).unwrap();
+        for refused in [
+            archive.create("seal/x", b"x".to_vec().into()).await.map(|_| ()),
+            archive.read(CHECKPOINT, 10).await.map(|_| ()),
+            archive.list("").await.map(|_| ()),
+        ] {
+            assert!(matches!(refused, Err(ArchiveError::Io { .. })), "{refused:?}");
+        }
+        assert!(!path.exists());
+
+        // Something else in its place, such as what lies below a mount point, is not written into.
+        fs::create_dir(&path).unwrap();
+        let refused = archive.create("seal/x", b"x".to_vec().into()).await.unwrap_err();
+        assert!(matches!(refused, ArchiveError::Io { .. }), "{refused}");
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        fs::remove_dir(&path).unwrap();
+
+        // A copy of the same log is, and is locked like the first.
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(CHECKPOINT), b"1").unwrap();
+        archive.create("seal/x", b"x".to_vec().into()).await.unwrap();
+        archive.replace_checkpoint(Some(b"1"), b"2").await.unwrap();
+        assert!(matches!(DirArchive::open(dir.path(), ORIGIN, &Disk::new()), Err(ArchiveError::InUse { .. })));
+    }
+
+    #[test]
+    fn the_directory_of_a_log_that_is_known_is_never_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = DirArchive::reopen(dir.path(), ORIGIN, &Disk::new()).unwrap_err();
+        assert!(
+            matches!(&refused, ArchiveError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound),
+            "{refused}"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]

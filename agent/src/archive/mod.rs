@@ -81,7 +81,7 @@ pub trait Archive: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The store failed or refused. Trying again later is right.
-    #[error("{place}: cannot {action} {name:?}; what waits for it stays in the spool and is tried again")]
+    #[error("{place}: cannot {action} {}; what waits for it stays in the spool and is tried again", or_it(name))]
     Io {
         /// The archive.
         place: String,
@@ -138,6 +138,11 @@ pub enum ArchiveError {
         /// The object.
         name: String,
     },
+}
+
+/// An object's name in a message, or the archive itself where there is none.
+fn or_it(name: &str) -> String {
+    if name.is_empty() { "it".to_owned() } else { format!("{name:?}") }
 }
 
 /// Whether an object may ever be removed: the decision of an append, once covered, and a partial tile, once full.

@@ -1,6 +1,6 @@
 //! What `collect`, `run`, `pause` and `status` share: from the configuration to an agent at work.
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{io, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use tokio::{
@@ -19,12 +19,15 @@ use crate::{
     instance::{Instance, InstanceError},
     jobs::Jobs,
     keystore::Keys,
-    pipeline::{Options, Pipeline, PipelineError},
+    pipeline::{self, Options, Pipeline, PipelineError},
     run::Place,
 };
 
-/// An archive that is away is asked again after this.
-const AGAIN: Duration = Duration::from_secs(30);
+/// An archive that is away is asked again after this, then after twice as long, and so on …
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// … up to this.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
 /// Reads the configuration.
 pub fn load(path: Option<&Path>) -> anyhow::Result<Loaded> {
@@ -53,10 +56,10 @@ pub fn log(loaded: &Loaded, least: &str) {
     let written = loaded.places.contains_key("log.level");
     let level = if written { loaded.config.log.level.as_str() } else { least };
     let filter = EnvFilter::new(level);
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     // A second call in one process changes nothing.
     let _ = match loaded.config.log.format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
         LogFormat::Json => lines.json().try_init(),
     };
 }
@@ -114,6 +117,14 @@ pub fn check_origin(config: &Config, keys: &Keys) -> anyhow::Result<String> {
     }
 }
 
+/// What is said when a daemon seems to run and cannot be asked.
+pub fn not_asked(config: &Config) -> String {
+    format!(
+        "cannot ask whether an agent runs with state_dir {}: run as the user to whom it belongs, or set another state_dir",
+        config.state_dir.display()
+    )
+}
+
 /// Opens archive and pipeline, waiting for an archive that is away, if `patient`.
 pub async fn pipeline(
     config: &Config,
@@ -123,20 +134,22 @@ pub async fn pipeline(
     patient: bool,
 ) -> anyhow::Result<Arc<Pipeline>> {
     let origin = check_origin(config, &keys)?;
+    let mut again = AGAIN;
     loop {
         let error = match open(config, &origin, &keys, instance, disk).await {
             Ok(pipeline) => return Ok(Arc::new(pipeline)),
             Err(error) => error,
         };
-        if !patient || !matches!(error, PipelineError::Archive(ArchiveError::Io { .. })) {
+        if !patient || !error.may_pass() {
             return Err(error.into());
         }
         tracing::error!(
-            "the archive is away, and without it it is not known what is due: trying again in {} s: {}",
-            AGAIN.as_secs(),
+            "WAITING: nothing is collected, since without the archive it is not known what is due; trying again in {} s: {}",
+            again.as_secs(),
             signing::errors::chain(&error)
         );
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(again).await;
+        again = (again * 2).min(AGAIN_AT_MOST);
     }
 }
 
@@ -147,7 +160,23 @@ async fn open(
     instance: &Instance,
     disk: &Disk,
 ) -> Result<Pipeline, PipelineError> {
-    let archive = DirArchive::open(&config.archive.directory, origin, disk)?;
+    // A log that was there once is looked for, and never begun again: its file system may not be mounted yet.
+    let known = pipeline::known_size(&config.state_dir, origin);
+    let archive = match known {
+        Some(_) => DirArchive::reopen(&config.archive.directory, origin, disk),
+        None => DirArchive::open(&config.archive.directory, origin, disk),
+    };
+    let archive = archive.map_err(|error| match (error, known) {
+        (ArchiveError::Io { place, action, name, source }, Some(size)) if source.kind() == io::ErrorKind::NotFound => {
+            let text = format!(
+                "it is not there, but {} knows a log of {size} entries in it. Is its file system mounted, and `archive.directory` right? A \
+                 new log is not begun, for it would contradict the old one",
+                config.state_dir.display()
+            );
+            ArchiveError::Io { place, action, name, source: io::Error::new(source.kind(), text) }
+        }
+        (error, _) => error,
+    })?;
     let options = Options {
         state_dir: config.state_dir.clone(),
         archive: Arc::new(archive),

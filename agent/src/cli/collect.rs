@@ -9,13 +9,17 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
-use signing::{layout::Job, plan::NotRun, statement::Outcome};
+use signing::{
+    layout::{CHECKPOINT, Job, origin_directory},
+    plan::NotRun,
+    statement::Outcome,
+};
 use tokio::sync::mpsc;
 
 use super::{agent, table};
 use crate::{
     clock::{Clock as _, SystemClock},
-    config::Loaded,
+    config::{Config, Loaded},
     control::{self, Answer, Ask, Asked, Line},
     daemon::Exit,
     durable::Disk,
@@ -104,9 +108,7 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
         Report { archive: config.archive.directory.clone(), not_run: jobs.not_run().to_vec(), ..Report::default() };
     let expected: Vec<Job> = jobs.named(&args.only)?.into_iter().collect();
     let mut progress = Progress::new(&expected);
-    if let Some(mut answers) =
-        control::ask(&config.state_dir, &ask).await.context("the running daemon cannot be asked")?
-    {
+    if let Some(mut answers) = control::ask(&config.state_dir, &ask).await.with_context(|| agent::not_asked(config))? {
         report.through_daemon = true;
         let answered = async {
             let mut done = false;
@@ -159,6 +161,7 @@ fn keys(loaded: &Loaded, disk: &Disk, quiet: bool) -> anyhow::Result<Keys> {
         Some(origin) => origin,
         None => new_origin(),
     };
+    check_not_lost(&loaded.config, &paths.keys, &origin)?;
     let made = keystore::make(disk, dir, &origin, SystemClock.now())?;
     if made.new && !quiet {
         println!(
@@ -170,12 +173,35 @@ fn keys(loaded: &Loaded, disk: &Disk, quiet: bool) -> anyhow::Result<Keys> {
     Ok(made.keys)
 }
 
+/// A `keys.json` is not made anew for a log that has one: the new one would say of older entries that their keys were not valid yet.
+pub fn check_not_lost(config: &Config, keys: &Path, origin: &str) -> anyhow::Result<()> {
+    let log = config.archive.directory.join(origin_directory(origin));
+    if keys.exists() || !log.join(CHECKPOINT).exists() {
+        return Ok(());
+    }
+    bail!(
+        "{} is missing, but the log of {origin} in {} was signed under it: put it back, from a backup or from the newest file in {} (the \
+         same bytes, under the name keys.json). A new one is not made: it would contradict what is logged",
+        keys.display(),
+        config.archive.directory.display(),
+        log.join("document/keys").display()
+    )
+}
+
 /// Opens the configured keys; where there are none, says how to make them.
 pub fn open_keys(paths: &keystore::Paths) -> anyhow::Result<Keys> {
     keystore::open(paths).map_err(|error| match &error {
-        KeystoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => anyhow!(error).context(
+        KeystoreError::Io { source, path, .. } if source.kind() == io::ErrorKind::NotFound && *path == paths.keys => anyhow!(error).context(
             "there are no keys to sign with: make them with `evidenced keys init` (or, to try it without a configuration, `evidenced collect`)",
         ),
+        KeystoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => anyhow!(error).context(format!(
+            "{} names a key whose file is gone: put it back from a backup, or have the root's custodian sign a revision of keys.json with a \
+             new key",
+            paths.keys.display()
+        )),
+        KeystoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            anyhow!(error).context("the keys cannot be used by this user: run as the user to whom they belong")
+        }
         _ => error.into(),
     })
 }

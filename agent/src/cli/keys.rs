@@ -84,6 +84,7 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
         is_origin(&origin),
         "{origin:?} is no name for a log: write a host name and a path, such as `evidence.acme.example/prod`"
     );
+    collect::check_not_lost(&loaded.config, &dir.join("keys.json"), &origin)?;
     let made = keystore::make(&Disk::new(), &dir, &origin, SystemClock.now())?;
     let paths = keystore::Paths::in_dir(&dir);
     println!("{} in {}, for origin {origin}.", if made.new { "Keys made" } else { "Keys were there" }, dir.display());
@@ -108,8 +109,9 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => agent::load(args.config.as_deref())?.config.key_paths().keys,
     };
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("{} cannot be read; `evidenced keys init` makes keys", path.display()))?;
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!("{} cannot be read; where there are no keys yet, `evidenced keys init` makes them", path.display())
+    })?;
     let set = KeySet::open_untrusted(&bytes).with_context(|| format!("{} is no valid key set", path.display()))?;
     let mut out = io::stdout().lock();
     if args.json {

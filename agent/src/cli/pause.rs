@@ -83,7 +83,8 @@ pub fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
 
 /// Asks the daemon; whether there is one.
 async fn through_daemon(loaded: &Loaded, ask: &Ask) -> anyhow::Result<bool> {
-    let answers = control::ask(&loaded.config.state_dir, ask).await.context("the running daemon cannot be asked")?;
+    let answers =
+        control::ask(&loaded.config.state_dir, ask).await.with_context(|| agent::not_asked(&loaded.config))?;
     let Some(mut answers) = answers else { return Ok(false) };
     while let Some(answer) = answers.next().await? {
         match answer {

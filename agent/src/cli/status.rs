@@ -47,8 +47,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     agent::log(&loaded, "warn");
     let runtime = agent::runtime()?;
     let code = runtime.block_on(async {
-        let asked =
-            control::ask(&loaded.config.state_dir, &Ask::Status).await.context("the running daemon cannot be asked")?;
+        let asked = control::ask(&loaded.config.state_dir, &Ask::Status)
+            .await
+            .with_context(|| agent::not_asked(&loaded.config))?;
         let status = match asked {
             Some(mut answers) => match answers.next().await? {
                 Some(Answer::Status(status)) => *status,

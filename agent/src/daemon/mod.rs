@@ -58,6 +58,9 @@ const LOOK: TimeDelta = TimeDelta::hours(1);
 /// What the agent's own disk refused is tried again after this.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// What could not be logged is tried again after `append_every`, then after twice as long, and so on up to this.
+const DRAIN_AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
 /// Receipts that a status shows.
 const SHOWN: usize = 10;
 
@@ -103,6 +106,8 @@ pub struct Daemon {
 
     watch: ClockWatch,
     started: Instant,
+    /// When it was last complained of the clock.
+    clock_said: Option<Instant>,
     held: watch::Sender<Option<String>>,
     /// Made when the clock may be believed and the plan is in force.
     scheduler: Option<Scheduler>,
@@ -121,6 +126,8 @@ pub struct Daemon {
     draining: Option<JoinHandle<Result<Drained, PipelineError>>>,
     drain_at: Option<Instant>,
     drains: u64,
+    /// Drains that failed since the last one that did not.
+    failed_drains: u32,
     again_at: Option<Instant>,
     last: VecDeque<Ended>,
 }
@@ -154,6 +161,7 @@ impl Daemon {
             mode: Mode::Daemon,
             watch,
             started: Instant::now(),
+            clock_said: None,
             held: watch::Sender::new(None),
             scheduler: None,
             paused: None,
@@ -168,6 +176,7 @@ impl Daemon {
             draining: None,
             drain_at: None,
             drains: 0,
+            failed_drains: 0,
             again_at: None,
             last: VecDeque::new(),
         })
@@ -287,7 +296,9 @@ impl Daemon {
                     rfc3339(now),
                     rfc3339(expected)
                 );
-                tracing::error!("HELD: {why}");
+                if self.says_clock() {
+                    tracing::error!("HELD: {why}");
+                }
                 self.held.send_replace(Some(why));
                 return false;
             }
@@ -297,17 +308,26 @@ impl Daemon {
                     scheduler.jumped(from, to);
                 }
             }
-            Look::Behind { expected } => tracing::warn!(
+            Look::Behind { expected } if self.says_clock() => tracing::warn!(
                 now = %rfc3339(now), expected = %rfc3339(expected),
                 "the clock was set back: slots that have a receipt are not run again; the next ones come when it shows them"
             ),
-            Look::Steady => {}
+            Look::Behind { .. } | Look::Steady => {}
         }
         if self.is_held() {
             tracing::warn!("the clock is believed again");
             self.held.send_replace(None);
         }
         true
+    }
+
+    /// Whether to complain of the clock again: it is looked at whenever anything happens.
+    fn says_clock(&mut self) -> bool {
+        let says = self.clock_said.is_none_or(|at| at.elapsed() >= HELD);
+        if says {
+            self.clock_said = Some(Instant::now());
+        }
+        says
     }
 
     fn is_spool_full(&self) -> bool {
@@ -453,8 +473,13 @@ impl Daemon {
             Err(error) => (0, Some(format!("the pipeline failed: {error}"))),
         };
         if let Some(trouble) = &trouble {
-            tracing::error!("not everything could be logged, and is tried again: {trouble}");
-            self.drain_soon();
+            let doubled = self.settings.append_every.saturating_mul(1 << self.failed_drains.min(16));
+            let wait = doubled.min(self.settings.append_every.max(DRAIN_AGAIN_AT_MOST));
+            tracing::error!("not everything could be logged, and is tried again in {} s: {trouble}", wait.as_secs());
+            self.failed_drains = self.failed_drains.saturating_add(1);
+            self.drain_at = Some(Instant::now() + wait);
+        } else {
+            self.failed_drains = 0;
         }
         let number = self.drains;
         self.hands.iter_mut().for_each(|hand| hand.drained(number, logged, trouble.as_deref()));

@@ -1,7 +1,10 @@
 //! upload → append: leaves enter the log. An append is decided once, by creating `append/<old size>`; tiles and checkpoint follow from
 //! that object and the old tree alone, so whoever finishes it, whenever, writes the same bytes. The checkpoint comes last.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use signing::{
@@ -132,7 +135,7 @@ impl Log {
     /// Keeps the edge for the next start. It may fail: then the next start reads the archive's tiles.
     pub(super) async fn cache(&self, core: &Core) {
         let cached = Cached { format: CACHE.to_owned(), origin: core.origin.clone(), edge: self.edge.clone() };
-        let (disk, path) = (core.disk.clone(), cache_path(core));
+        let (disk, path) = (core.disk.clone(), cache_path(&core.state_dir));
         let written = super::blocking(move || {
             let bytes = serde_json::to_vec(&cached)?;
             disk.make_private_dirs(path.parent().unwrap_or(&path))?;
@@ -217,13 +220,13 @@ struct Cached {
     edge: Edge,
 }
 
-fn cache_path(core: &Core) -> PathBuf {
-    core.state_dir.join("cache").join("edge.json")
+fn cache_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("cache").join("edge.json")
 }
 
 /// The edge that an earlier run of the agent cached; `None` where there is none that can be used.
-pub(super) fn cached_edge(core: &Core) -> Option<Edge> {
-    let path = cache_path(core);
+pub(super) fn cached_edge(state_dir: &Path, origin: &str) -> Option<Edge> {
+    let path = cache_path(state_dir);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
@@ -233,7 +236,7 @@ pub(super) fn cached_edge(core: &Core) -> Option<Edge> {
         }
     };
     match serde_json::from_slice::<Cached>(&bytes) {
-        Ok(cached) if cached.format == CACHE && cached.origin == core.origin => Some(cached.edge),
+        Ok(cached) if cached.format == CACHE && cached.origin == origin => Some(cached.edge),
         Ok(_) => None,
         Err(e) => {
             tracing::warn!(path = %path.display(), error = %e, "the cached edge is damaged; reading the archive's tiles");

@@ -115,6 +115,15 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// Whether it may pass by itself, or by what an operator does elsewhere: the archive is away, or a disk has no room. Then the same
+    /// call is to be made again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Archive(ArchiveError::Io { .. }) | Self::Log { source: LogError::Read { .. }, .. } => true,
+            other => other.is_disk_full(),
+        }
+    }
+
     /// Whether it is the agent's disk that has no room.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))

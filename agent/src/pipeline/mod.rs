@@ -33,6 +33,7 @@ use signing::{
     bundle::RunFacts,
     digest::Digest,
     errors::chain,
+    keys::KeySet,
     layout::Job,
     plan::Plan,
     slots::Coverage,
@@ -324,9 +325,42 @@ impl Pipeline {
         if spooled || (!empty && core.archive.digest(&name).await? == Some(digest)) {
             return Ok(());
         }
+        if !empty {
+            self.check_revision().await?;
+        }
         let reason = format!("revision {}", core.keys.set.revision);
         self.spool_document("keys", &reason, core.keys.document.clone()).await.map(|_| ())
     }
+
+    /// A `keys.json` that the log does not have must be of a later revision than every one that it has: else verifiers would find one
+    /// revision with two contents, for ever.
+    async fn check_revision(&self) -> Result<(), PipelineError> {
+        let core = &self.0.core;
+        let trust = core.keys.set.root.fingerprint();
+        for name in core.archive.list("document/keys/").await? {
+            let Some(bytes) = core.archive.read(&name, MAX_KEYS).await? else { continue };
+            // What the root did not sign is no revision; `verify` names it.
+            let Ok(logged) = KeySet::open(&bytes, &trust) else { continue };
+            if logged.revision >= core.keys.set.revision {
+                return Err(PipelineError::Refused(format!(
+                    "keys.json is not the one that the log has, and it is of revision {}, while {name} in {} is of revision {} already. Put \
+                     that file back as keys.json, or have the root's custodian sign a later revision. Nothing was logged",
+                    core.keys.set.revision,
+                    core.archive.place(),
+                    logged.revision
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The largest `keys.json` that is read back.
+const MAX_KEYS: u64 = 1024 * 1024;
+
+/// How many leaves the origin's log had when an agent with this `state_dir` last published it; `None` where it knows of none.
+pub fn known_size(state_dir: &Path, origin: &str) -> Option<u64> {
+    append::cached_edge(state_dir, origin).map(|edge| edge.size()).filter(|size| *size > 0)
 }
 
 impl Inner {

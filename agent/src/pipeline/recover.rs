@@ -102,7 +102,7 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
         None => Checkpoint { origin: core.origin.clone(), size: 0, root: Edge::empty().root() },
     };
 
-    let cached = cached_edge(core);
+    let cached = cached_edge(&core.state_dir, &core.origin);
     if let Some(cached) = &cached {
         if cached.size() > published.size {
             return Err(older(format!(
@@ -272,7 +272,19 @@ async fn orphans(
     unknown.retain(|leaf, _| !history.leaves.contains(leaf));
 
     let mut orphans: Vec<_> = unknown.into_values().collect();
-    orphans.sort_by_key(|o| (known_size(&o.statement), o.statement.entry.sealed_at, slot_of(&o.statement)));
+    let plans: BTreeSet<_> =
+        orphans.iter().filter(|o| is_plan(&o.statement)).map(|o| o.statement.subject[0].digest.sha256).collect();
+    // Of what was sealed at the same instant: keys, what follows a plan before it, a plan, what follows that one.
+    let rank = |statement: &Statement| match &statement.body {
+        Said::Document(document) if document.kind == "keys" => 0,
+        Said::Document(_) if is_plan(statement) => 2,
+        _ if statement.entry.plan.is_some_and(|plan| plans.contains(&plan)) => 3,
+        _ => 1,
+    };
+    orphans.sort_by_key(|o| {
+        let said = &o.statement;
+        (known_size(said), said.entry.sealed_at, rank(said), slot_of(said))
+    });
     let mut whole = Vec::new();
     for orphan in orphans {
         let subject = &orphan.statement.subject[0];
