@@ -21,7 +21,8 @@ use super::{agent, table};
 use crate::{
     config::Loaded,
     control::{self, Answer, Ask, Ended, Line, Status},
-    keystore,
+    instance::Instance,
+    keystore, pipeline,
 };
 
 /// Receipts that are shown.
@@ -89,7 +90,22 @@ fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
     let mut status =
         Status { origin: origin.clone(), spooled: spooled(&config.state_dir.join("spool"))?, ..Status::default() };
     let archive = Dir::new(config.archive.directory.join(origin_directory(&origin)));
-    let Some(bytes) = archive.read(CHECKPOINT, MAX_CHECKPOINT)? else { return Ok(status) };
+    if let Some(pid) = Instance::holder(&config.state_dir) {
+        let pid = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
+        status.held = Some(format!(
+            "an agent{pid} holds {} and does not answer: it starts, stops, or waits for its archive; its log says why",
+            config.state_dir.display()
+        ));
+    }
+    let Some(bytes) = archive.read(CHECKPOINT, MAX_CHECKPOINT)? else {
+        status.trouble = pipeline::known_size(&config.state_dir, &origin).map(|size| {
+            format!(
+                "{} holds no log, but state_dir knows one of {size} entries: is its file system mounted?",
+                archive.root().display()
+            )
+        });
+        return Ok(status);
+    };
     let checkpoint = Checkpoint::parse_unverified(&bytes)?;
     status.checkpoint = Some(Known { size: checkpoint.size, root: checkpoint.root });
     entries(&archive, checkpoint.size.saturating_sub(SHOWN), checkpoint.size, &mut |_, leaf| {
@@ -148,14 +164,14 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     match &status.checkpoint {
         Some(known) => writeln!(out, "log        {} entries, root {}", known.size, known.root)?,
-        None => writeln!(out, "log        empty")?,
+        None => writeln!(out, "log        empty, or not there")?,
     }
     if let Some(at) = &status.last_sealed {
         writeln!(out, "sealed     last at {}", instant(at))?;
     }
     writeln!(out, "spool      {} waiting", status.spooled)?;
     if let Some(why) = &status.trouble {
-        writeln!(out, "           the last try failed: {why}")?;
+        writeln!(out, "trouble    {why}")?;
     }
     for running in &status.running {
         writeln!(out, "running    {}  {}", running.job, running.slot.as_ref().map_or("by hand".into(), instant))?;

@@ -1,0 +1,143 @@
+//! What an operator may do to archive and keys while the agent runs or rests: it waits, says so, loses nothing, and begins no second log.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{
+    fs,
+    path::Path,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tests::program::{Place, text};
+
+fn configured() -> Place {
+    let place = Place::new();
+    fs::write(place.path().join("evidenced.yaml"), "append_every: 1s\narchive: {directory: ./mounted/evidence}\n")
+        .unwrap();
+    place.expect(0, ["keys", "init"]);
+    place.expect(0, ["collect", "host/mfa"]);
+    place
+}
+
+/// Waits until `done`, or says what was waited for.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(90), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn answers(place: &Place, child: &Child) -> bool {
+    let said = place.run(["status", "--json"]);
+    serde_json::from_slice::<serde_json::Value>(&said.stdout).is_ok_and(|status| status["pid"] == child.id())
+}
+
+fn said(place: &Place) -> String {
+    fs::read_to_string(place.path().join("daemon.err")).unwrap()
+}
+
+fn stop(mut child: Child) {
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).unwrap().next().is_none()
+}
+
+fn assert_intact(place: &Place, entries: &str) {
+    let verdict = place.expect(0, ["verify", "./mounted/evidence", "--trust", &place.root(), "--deep"]);
+    assert!(verdict.contains("ARCHIVE INTACT") && verdict.contains(entries), "{verdict}");
+}
+
+#[test]
+fn run_waits_for_an_archive_that_is_not_mounted_and_begins_no_other() {
+    let place = configured();
+    let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
+    fs::rename(&mounted, &away).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    let mut child = place.start("daemon", ["run"]);
+    until("the daemon to say that it waits", || {
+        assert_eq!(child.try_wait().unwrap(), None, "{}", said(&place));
+        said(&place).contains("WAITING")
+    });
+    assert!(said(&place).contains("Is its file system mounted"), "{}", said(&place));
+    assert!(is_empty(&mounted));
+    let output = place.run(["status"]);
+    assert!(text(&output.stdout).contains("its log says why"), "{}", text(&output.stdout));
+
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&away, &mounted).unwrap();
+    until("the daemon to go on", || answers(&place, &child));
+    stop(child);
+    assert_intact(&place, "4 entries");
+}
+
+#[test]
+fn collect_does_not_begin_another_log_where_the_archive_is_not_mounted() {
+    let place = configured();
+    fs::rename(place.path().join("mounted"), place.path().join("away")).unwrap();
+    let output = place.run(["collect", "host/mfa"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Is its file system mounted"), "{}", text(&output.stderr));
+    assert!(!place.path().join("mounted").exists());
+}
+
+#[test]
+fn what_is_collected_while_the_archive_is_away_waits_in_the_spool_and_is_logged_when_it_is_back() {
+    let place = configured();
+    let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
+    let child = place.start("daemon", ["run"]);
+    until("the daemon to answer", || answers(&place, &child));
+    fs::rename(&mounted, &away).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    for _ in 0..2 {
+        let output = place.run(["collect", "host/mfa"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("waits in the spool"), "{}", text(&output.stdout));
+    }
+    assert!(is_empty(&mounted), "nothing is written where the archive is not");
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&away, &mounted).unwrap();
+    place.expect(0, ["collect", "host/mfa"]);
+    stop(child);
+    assert_intact(&place, "7 entries");
+}
+
+#[test]
+fn a_lost_keys_json_is_asked_for_and_never_made_anew_for_a_log() {
+    let place = Place::new();
+    place.expect(0, ["collect", "host/mfa"]);
+    let keys = place.path().join("evidence.keys/keys.json");
+    let bytes = fs::read(&keys).unwrap();
+    fs::remove_file(&keys).unwrap();
+    for command in [&["collect", "host/mfa"][..], &["keys", "init"]] {
+        let output = place.run(command);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("document/keys"), "{}", text(&output.stderr));
+        assert!(!keys.exists());
+    }
+    // As the message says: the archive holds the same bytes.
+    let kept = fs::read_dir(place.origin().join("document/keys")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(&kept).unwrap(), bytes);
+    fs::copy(kept, keys).unwrap();
+    place.expect(0, ["collect", "host/mfa"]);
+    place.expect(0, ["verify", "./evidence", "--trust", &place.root()]);
+}
+
+#[test]
+fn another_keys_json_of_the_same_revision_never_enters_the_log() {
+    let place = Place::new();
+    place.expect(0, ["collect", "host/mfa"]);
+    let (evidence, away) = (place.path().join("evidence"), place.path().join("away"));
+    fs::rename(&evidence, &away).unwrap();
+    fs::remove_file(place.path().join("evidence.keys/keys.json")).unwrap();
+    place.expect(0, ["keys", "init"]);
+    fs::rename(&away, &evidence).unwrap();
+    let output = place.run(["collect", "host/mfa"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("later revision"), "{}", text(&output.stderr));
+    place.expect(0, ["verify", "./evidence", "--trust", &place.root(), "--as-of", "2100-01-01T00:00:00Z"]);
+}
