@@ -1,5 +1,5 @@
 //! What an operator may do to archive and keys while the agent runs or rests: it waits, says so, loses nothing, and begins no second log.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{
     fs,

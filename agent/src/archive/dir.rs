@@ -343,7 +343,7 @@ mod tests {
     async fn what_a_dead_writer_left_unfinished_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         let path = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap().path().to_owned();
-        std::fs::write(path.join(".tmp-1"), b"half").unwrap();
+        fs::write(path.join(".tmp-1"), b"half").unwrap();
         let archive = DirArchive::open(dir.path(), ORIGIN, &Disk::new()).unwrap();
         assert_eq!(archive.list("").await.unwrap(), Vec::<String>::new());
     }
