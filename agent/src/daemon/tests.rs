@@ -365,7 +365,10 @@ async fn a_pause_puts_nothing_in_force_and_a_start_ends_it() {
     assert_eq!((counts.judged, counts.uncovered, counts.missed.len()), (4, 0, 0));
     let coverage = world.verify().coverage.unwrap();
     let reasons: Vec<&str> = coverage.changes.iter().map(|change| change.reason.as_str()).collect();
-    assert!(reasons.contains(&"paused: moving house") && reasons.contains(&"started, which ends the pause: moving house"), "{reasons:?}");
+    assert!(
+        reasons.contains(&"paused: moving house") && reasons.contains(&"started, which ends the pause: moving house"),
+        "{reasons:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
