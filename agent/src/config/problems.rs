@@ -78,6 +78,14 @@ pub(super) fn refused_key(name: &str, known: &[&str]) -> String {
     if name == "s3" {
         return "unknown key: archives in S3 are not in this version; write `directory`".into();
     }
+    let inside = known.iter().find_map(|key| Some((key, name.strip_prefix(key)?.strip_prefix('_')?)));
+    if let Some((key, rest)) = inside.filter(|(_, rest)| !rest.is_empty()) {
+        return format!(
+            "unknown key; for `{key}: {{{rest}: …}}` a variable has two underscores: EVIDENCED_{}__{}",
+            key.to_ascii_uppercase(),
+            rest.to_ascii_uppercase()
+        );
+    }
     match nearest(name, known) {
         Some(key) => format!("unknown key; did you mean `{key}`?"),
         None if known.is_empty() => "unknown key; none is taken here".into(),

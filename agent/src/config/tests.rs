@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::*;
+use super::{problems::refused_key, *};
 
 fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
@@ -298,6 +298,23 @@ fn invalid(yaml: &str) -> Vec<String> {
     // The end of the schedule's own messages is tested where they are made.
     let cut = |line: &str| line.split(": perhaps").next().unwrap().to_owned();
     lines.iter().map(|line| cut(&line[line.find("c.yaml").unwrap_or(0)..])).collect()
+}
+
+#[test]
+fn a_state_dir_inside_the_archive_is_refused_since_auditors_are_given_the_archive() {
+    assert_eq!(
+        invalid("archive: {directory: /srv/e}\nstate_dir: /srv/e/state\n"),
+        [
+            "c.yaml:2: state_dir: state_dir lies in the archive, which auditors are given: name a directory outside of it"
+        ]
+    );
+}
+
+#[test]
+fn a_variable_with_one_underscore_for_two_is_told_its_name() {
+    let said = refused_key("archive_directory", &["archive", "state_dir"]);
+    assert!(said.contains("EVIDENCED_ARCHIVE__DIRECTORY"), "{said}");
+    assert_eq!(refused_key("state_dirr", &["archive", "state_dir"]), "unknown key; did you mean `state_dir`?");
 }
 
 #[test]

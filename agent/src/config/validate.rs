@@ -88,6 +88,11 @@ impl Check<'_> {
         }
         if config.state_dir == config.archive.directory {
             self.refuse("state_dir", "state_dir and the archive are two directories: name another one");
+        } else if config.state_dir.starts_with(&config.archive.directory) {
+            self.refuse(
+                "state_dir",
+                "state_dir lies in the archive, which auditors are given: name a directory outside of it",
+            );
         }
         if config.parallel_jobs == 0 || config.parallel_jobs > 64 {
             self.refuse("parallel_jobs", format!("{} is not from 1 to 64", config.parallel_jobs));
