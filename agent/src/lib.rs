@@ -1,6 +1,7 @@
 //! The agent: configuration, schedule, runs, pipeline, archive and command line of the program `evidenced`.
 
 pub mod archive;
+mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;

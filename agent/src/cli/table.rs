@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use signing::statement::Outcome;
 
-use super::plain::safe;
+use super::plain::{cut, safe};
 use crate::control::Line;
 
 /// How wide the terminal is; `None` where the output goes elsewhere, and nothing is cut.
@@ -53,7 +53,9 @@ pub fn render(lines: &[Line], width: Option<usize>) -> String {
             let fits = width.is_none_or(|width| text.chars().count() + LEAST_NOTE <= width);
             let before = if fits { text.chars().count() + 3 } else { 4 };
             out.push_str(if fits { "   " } else { "\n    " });
-            out.push_str(&cut(&safe(&line.note), width.map(|width| width.saturating_sub(before))));
+            out.push_str(
+                &width.map_or_else(|| safe(&line.note), |width| cut(&line.note, width.saturating_sub(before))),
+            );
         }
         out.push('\n');
     }
@@ -75,15 +77,6 @@ pub fn outcome(outcome: Option<Outcome>) -> &'static str {
         Some(Outcome::Partial) => "partial",
         Some(Outcome::Failed) => "failed",
         None => "not kept",
-    }
-}
-
-fn cut(text: &str, width: Option<usize>) -> String {
-    match width {
-        Some(width) if text.chars().count() > width => {
-            text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-        }
-        _ => text.to_owned(),
     }
 }
 

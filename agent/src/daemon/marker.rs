@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use signing::{layout::Job, time::Utc};
 
-use crate::durable::Disk;
+use crate::{blocking::blocking, durable::Disk};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,8 +61,4 @@ impl Markers {
     fn path(&self, job: &Job) -> PathBuf {
         self.dir.join(format!("{}.json", job.file_name()))
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

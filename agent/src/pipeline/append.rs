@@ -18,7 +18,10 @@ use signing::{
 };
 
 use super::{Core, PipelineError, upload::Uploaded};
-use crate::archive::{ArchiveError, Body, Created};
+use crate::{
+    archive::{ArchiveError, Body, Created},
+    blocking::blocking,
+};
 
 /// The most leaves of one append: with statements of at most 3,800 bytes, an object of about 5 MB.
 pub(super) const MAX_BATCH: usize = 1_000;
@@ -93,7 +96,7 @@ impl Log {
 
     async fn complete(&mut self, core: &Core, leaves: Vec<Vec<u8>>) -> Result<(), PipelineError> {
         let old = self.edge.size();
-        let (edge, objects) = super::blocking({
+        let (edge, objects) = blocking({
             let (mut edge, leaves) = (self.edge.clone(), leaves.clone());
             move || {
                 let mut objects = Vec::new();
@@ -136,7 +139,7 @@ impl Log {
     pub(super) async fn cache(&self, core: &Core) {
         let cached = Cached { format: CACHE.to_owned(), origin: core.origin.clone(), edge: self.edge.clone() };
         let (disk, path) = (core.disk.clone(), cache_path(&core.state_dir));
-        let written = super::blocking(move || {
+        let written = blocking(move || {
             let bytes = serde_json::to_vec(&cached)?;
             disk.make_private_dirs(path.parent().unwrap_or(&path))?;
             disk.replace(&path, &bytes)

@@ -12,11 +12,11 @@ use signing::{
 use super::{
     Drained, Held, Inner, PipelineError,
     append::{Log, MAX_BATCH, Whose},
-    blocking, seal,
+    seal,
     state::job_of,
     upload,
 };
-use crate::archive::ArchiveError;
+use crate::{archive::ArchiveError, blocking::blocking};
 
 impl Inner {
     pub(super) async fn drain(self: &Arc<Self>) -> Result<Drained, PipelineError> {

@@ -42,7 +42,7 @@ use signing::{
 };
 use tokio::sync::watch;
 
-use crate::{archive::Archive, clock::Clock, durable::Disk, keystore::Keys, ledger::Ledger};
+use crate::{archive::Archive, blocking::blocking, clock::Clock, durable::Disk, keystore::Keys, ledger::Ledger};
 use append::Log;
 pub use error::PipelineError;
 use spool::Spool;
@@ -367,17 +367,5 @@ impl Inner {
     /// Never held while anything is awaited or written.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Runs what blocks away from the runtime's threads. Its panic is the caller's.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(e) => match e.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away, and this future with it.
-            Err(_) => std::future::pending().await,
-        },
     }
 }

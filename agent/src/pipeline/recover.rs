@@ -21,11 +21,11 @@ use signing::{
 use super::{
     Core, PipelineError,
     append::{Log, MAX_BATCH, Whose, cached_edge, open_seal},
-    blocking,
     history::{History, digests, is_plan, logged_plan},
     spool::{DOCUMENT, PAYLOAD, SEAL, Spool, Spooled},
     state::{State, is_due, job_of},
 };
+use crate::blocking::blocking;
 
 /// The most days whose seals are listed one by one; for more of them, all seals are.
 const MAX_DAYS: i64 = 100;

@@ -25,7 +25,7 @@ use attempt::Ended;
 pub use attempt::{Hanging, Place};
 use reading::Reading;
 
-use crate::{clock::Clock, jobs::Checks};
+use crate::{blocking::blocking, clock::Clock, jobs::Checks};
 
 /// The agent's version, as bundles and plans name it.
 pub const AGENT: &str = env!("CARGO_PKG_VERSION");
@@ -282,7 +282,7 @@ async fn copy_kept(from: PathBuf, to: PathBuf) -> io::Result<PathBuf> {
         fs::write(to.join(collectors::recorder::LOG), read(collectors::recorder::LOG)?)?;
         Ok(to)
     };
-    tokio::task::spawn_blocking(copy).await.map_err(io::Error::other)?
+    blocking(copy).await
 }
 
 #[cfg(test)]

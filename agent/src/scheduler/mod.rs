@@ -148,13 +148,6 @@ impl Scheduler {
         self.lanes.entry(job.clone()).or_default().by_hand = true;
     }
 
-    /// Takes a request back that has not started.
-    pub fn withdraw(&mut self, job: &Job) {
-        if let Some(lane) = self.lanes.get_mut(job) {
-            lane.by_hand = false;
-        }
-    }
-
     /// What is to be done at `now`: slots that can no longer start become missed, then runs start while there is room, the longest
     /// waiting first. Missed slots of a running job wait for its end, since receipts of a job are in slot order.
     pub fn decide(&mut self, now: Utc) -> Vec<Decision> {

@@ -21,8 +21,6 @@ use crate::{
 const MOST_RANGES: usize = 1_000;
 /// Changes of plan listed.
 const MOST_CHANGES: usize = 10_000;
-/// Every date that a schedule can name comes at least once in this time.
-const LONGEST_WAIT: i64 = 41 * 366 * 86_400;
 
 /// Something about plans and slots that an auditor must know.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -460,13 +458,6 @@ impl Coverage {
         })
     }
 
-    /// The job's first slot after `after` under the newest plan; `None` where that has no schedule for it.
-    pub fn next_slot(&self, job: &Job, after: Utc) -> Option<Utc> {
-        let stint = self.tracks.get(job)?.open()?;
-        let from = after.timestamp().saturating_add(1).max(self.plans.last()?.from);
-        stint.table.next(from, from.saturating_add(LONGEST_WAIT)).map(instant)
-    }
-
     /// The job's newest slot with a receipt.
     pub fn last_covered(&self, job: &Job) -> Option<Utc> {
         self.tracks.get(job)?.last_covered.map(instant)
@@ -476,27 +467,6 @@ impl Coverage {
     pub fn watermark(&self, job: &Job, sealed_at: Utc) -> Utc {
         let first = self.tracks.get(job).and_then(|track| track.first_uncovered(ceil_second(sealed_at)));
         first.map_or(sealed_at, instant)
-    }
-
-    /// Whether the job's slot has a receipt already; also where it lies before what this coverage was resumed from.
-    pub fn is_covered(&self, job: &Job, slot: Utc) -> bool {
-        let second = ceil_second(slot);
-        self.trusted_before.is_some_and(|known_from| second < known_from)
-            || self.tracks.get(job).is_some_and(|track| {
-                slot.timestamp_subsec_nanos() == 0
-                    && track.is_slot(second)
-                    && track.uncovered(second + 1).last().is_none_or(|(from, to)| !(from..to).contains(&second))
-            })
-    }
-
-    /// The plan in force at an instant: what a slot then is due under.
-    pub fn plan_at(&self, at: Utc) -> Option<Digest> {
-        self.in_force(at.timestamp()).map(|plan| plan.digest)
-    }
-
-    /// The digest of the newest plan.
-    pub fn newest_plan(&self) -> Option<Digest> {
-        self.plans.last().map(|plan| plan.digest)
     }
 
     /// The plan in force at a second.

@@ -350,10 +350,7 @@ fn nothing_is_due_while_paused_and_what_was_due_before_stays_due() {
     let mut log = Log::new();
     log.plan(&one);
     log.plan(&paused);
-    assert_eq!(log.coverage.next_slot(&job(JOB), at("2026-11-22T05:30:00Z")), None);
     log.plan(&resumed);
-    assert_eq!(log.coverage.next_slot(&job(JOB), at("2026-11-22T05:30:00Z")), Some(at("2026-11-22T09:00:00Z")));
-    assert_eq!(log.coverage.next_slot(&job(JOB), at("2026-11-22T09:00:00Z")), Some(at("2026-11-22T10:00:00Z")));
     assert_eq!(
         slots(&log.coverage, "2026-11-22T09:00:00Z"),
         [format!("{JOB} 22 04:00"), format!("{JOB} 22 05:00"), format!("{JOB} 22 09:00")]
@@ -450,28 +447,4 @@ fn other_offsets_for_the_same_time_are_a_change_but_seeing_further_is_none() {
     let (report, _) = log.finish("2026-11-22T00:00:00Z");
     let found: Vec<_> = report.changes.iter().map(|c| (c.index, &c.change)).collect();
     assert_eq!(found, [(3, &Change::Zone { zone: "UTC".to_owned() })]);
-}
-
-#[test]
-fn a_slot_is_known_to_be_covered_so_that_the_agent_never_logs_it_twice() {
-    let one = first_plan();
-    let two = plan("2026-11-22T06:00:00Z", Some(&one), &[(JOB, Some(hourly()))]);
-    let mut log = Log::new();
-    let p1 = log.plan(&one);
-    log.run(p1, JOB, "2026-11-22T04:00:00Z");
-    let p2 = log.plan(&two);
-    log.run(p2, JOB, "2026-11-22T06:00:00Z");
-    let covered = |slot: &str| log.coverage.is_covered(&job(JOB), at(slot));
-    assert!(covered("2026-11-22T04:00:00Z") && covered("2026-11-22T06:00:00Z"));
-    for open in ["2026-11-22T05:00:00Z", "2026-11-22T07:00:00Z", "2026-11-22T04:00:01Z", "2026-11-22T03:00:00Z"] {
-        assert!(!covered(open), "{open}");
-    }
-    assert!(!log.coverage.is_covered(&job(OTHER), at("2026-11-22T04:00:00Z")));
-    let resumed = Coverage::resume(0, p2, &two);
-    assert!(resumed.is_covered(&job(JOB), at("2026-11-22T05:00:00Z")));
-    assert!(!resumed.is_covered(&job(JOB), at("2026-11-22T06:00:00Z")));
-    let in_force = |at_: &str| log.coverage.plan_at(at(at_));
-    assert_eq!(in_force("2026-11-22T03:29:59Z"), None);
-    assert_eq!(in_force("2026-11-22T05:59:59Z"), Some(p1));
-    assert_eq!(in_force("2026-11-22T06:00:00Z"), Some(p2), "a slot at the very sealing belongs to the new plan");
 }
