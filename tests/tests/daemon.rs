@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    process::Child,
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
@@ -110,4 +110,28 @@ fn pause_is_logged_with_its_reason_and_resume_puts_schedules_back() {
     assert!(shown.contains("data centre is moved"), "{shown}");
     let root = place.root();
     place.expect(0, ["verify", "./evidence", "--trust", &root]);
+}
+
+#[test]
+fn a_reader_of_its_lines_that_goes_away_ends_nothing() {
+    let place = configured();
+    let mut child = place.command(["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    until("the daemon to answer", || {
+        assert_eq!(child.try_wait().unwrap(), None);
+        answers(&place, &child)
+    });
+    place.expect(0, ["collect", "host/mfa"]);
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    place.expect(0, ["verify", "./evidence", "--trust", &place.root()]);
+}
+
+#[test]
+fn a_terminal_that_closes_stops_it_cleanly() {
+    let place = configured();
+    let mut child = start(&place);
+    signal(&child, Signal::HUP);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    place.expect(0, ["verify", "./evidence", "--trust", &place.root()]);
 }

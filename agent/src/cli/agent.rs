@@ -57,6 +57,8 @@ pub fn log(loaded: &Loaded, least: &str) {
     let level = if written { loaded.config.log.level.as_str() } else { least };
     let filter = EnvFilter::new(level);
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // Whoever reads them may go away: that ends nothing.
+    let lines = lines.log_internal_errors(false);
     // A second call in one process changes nothing.
     let _ = match loaded.config.log.format {
         LogFormat::Text => lines.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
@@ -73,14 +75,25 @@ pub fn runtime() -> anyhow::Result<Runtime> {
         .context("no thread could be started")
 }
 
-/// One message for each SIGTERM or SIGINT.
+/// One message for each SIGTERM or SIGINT, and for each SIGHUP (a terminal that closes), unless it is ignored, as under nohup(1).
 pub fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
     let (send, receive) = mpsc::channel(4);
     let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let mut hang_up = match is_hang_up_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?),
+    };
     tokio::spawn(async move {
         loop {
+            let hung_up = async {
+                match &mut hang_up {
+                    Some(hang_up) => hang_up.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                _ = hung_up => {}
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
@@ -90,6 +103,13 @@ pub fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
         }
     });
     Ok(receive)
+}
+
+/// Whether whoever started the program said that it outlives its terminal (proc_pid_status(5)).
+fn is_hang_up_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Takes `state_dir`, making it where it is missing.

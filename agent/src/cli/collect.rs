@@ -271,7 +271,8 @@ impl Report {
         if let Some(why) = &self.waiting {
             writeln!(
                 out,
-                "Not everything is in the log yet; it waits in the spool, and the next start goes on with it:\n  {why}"
+                "Not everything is in the log yet; it waits in the spool, and {} goes on with it:\n  {why}",
+                if self.through_daemon { "the daemon" } else { "the next start" }
             )?;
         }
         let (Some(root), true) = (&self.root, self.logged > 0) else { return Ok(()) };

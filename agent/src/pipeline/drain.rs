@@ -89,7 +89,8 @@ impl Inner {
                 Ok(uploaded) => batch.push(uploaded),
                 Err(
                     e @ (PipelineError::Archive(ArchiveError::OtherBytes { .. } | ArchiveError::Refused { .. })
-                    | PipelineError::Damaged { .. }),
+                    | PipelineError::Damaged { .. }
+                    | PipelineError::Entry { .. }),
                 ) => {
                     tracing::error!(entry = %dir.display(), error = %e, "ALARM: an entry cannot be uploaded and is held in the spool");
                     held.push(Held { entry: dir, job: job_of(&statement).cloned(), reason: chain(&e) });

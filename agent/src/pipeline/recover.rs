@@ -153,7 +153,7 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
 fn load(spool: &Spool) -> Result<Vec<Spooled>, PipelineError> {
     let mut entries = Vec::new();
     for sequence in spool.pending()? {
-        match spool.load(sequence) {
+        match spool.load(sequence).and_then(|entry| entry.check_object().map(|()| entry)) {
             Ok(entry) => entries.push(entry),
             Err(PipelineError::Entry { entry, source }) => {
                 let leaf = Digest::of(&fs::read(spool.dir(sequence).join(PAYLOAD)).unwrap_or_default());

@@ -64,6 +64,21 @@ impl Spooled {
     }
 }
 
+impl Spooled {
+    /// Whether its bundle or document is what its statement says: a disk, or somebody, may have changed it.
+    pub(super) fn check_object(&self) -> Result<(), PipelineError> {
+        let failed = |source| PipelineError::Disk { action: "read an entry of", path: self.dir.clone(), source };
+        let Some(path) = self.object().map_err(failed)? else { return Ok(()) };
+        let expected = self.statement.subject[0].digest.sha256;
+        let (found, _) = fs::File::open(&path).and_then(|mut file| Digest::read(&mut file)).map_err(failed)?;
+        if found == expected {
+            return Ok(());
+        }
+        let source = format!("its SHA-256 is {found}, but its receipt says {expected}: it was changed in the spool");
+        Err(PipelineError::Entry { entry: path.display().to_string(), source: source.into() })
+    }
+}
+
 impl Spool {
     /// Opens `state_dir/spool`, makes it where it is missing, and sweeps what was never published.
     pub(super) fn open(state_dir: &Path, disk: Disk) -> Result<Self, PipelineError> {

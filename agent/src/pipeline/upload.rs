@@ -4,7 +4,7 @@
 use signing::{layout, statement::Body as Said};
 
 use super::{
-    Core, PipelineError,
+    Core, PipelineError, blocking,
     seal::Sealed,
     spool::{Spool, Spooled},
 };
@@ -23,6 +23,9 @@ pub(super) async fn upload(core: &Core, spool: &Spool, sealed: Sealed) -> Result
     match (&entry.statement.body, entry.object().map_err(spool.failed("look into an entry of"))?) {
         (Said::Missed(_), _) => {}
         (_, Some(path)) => {
+            // What was damaged after its receipt was made never enters the archive under that receipt's name.
+            let checked = entry.clone();
+            blocking(move || checked.check_object()).await?;
             core.archive.create(&subject.name, Body::File(path)).await?;
         }
         // Adopted: the archive was found to hold it. That is asked again, since time has passed.

@@ -391,6 +391,27 @@ async fn a_damaged_spool_entry_is_quarantined_at_the_start_and_the_others_go_on(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_changed_in_the_spool_is_held_then_quarantined_and_never_enters_the_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = begun(dir.path()).await;
+    let pipeline = open(&place, "two").await;
+    for n in 0..3 {
+        pipeline.spool_document("note", "a test", format!("{n}").into_bytes()).await.unwrap();
+    }
+    let spool = place.state_dir().join("spool");
+    fs::write(spool.join(&support::listed(&spool)[1]).join("document.json"), b"altered").unwrap();
+    let drained = pipeline.drain().await.unwrap();
+    assert_eq!((drained.logged, drained.held.len()), (2, 1));
+    assert!(drained.held[0].reason.contains("changed in the spool"), "{:?}", drained.held);
+    drop(pipeline);
+
+    let pipeline = open(&place, "three").await;
+    assert_eq!(support::nothing_held(pipeline.drain().await.unwrap()), 0);
+    assert_eq!(support::listed(&place.state_dir().join("quarantine")).len(), 1);
+    support::check(&place, minutes(5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_year_of_plans_is_read_back_from_the_newest_watermarks_only() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(dir.path());
