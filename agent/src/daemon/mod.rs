@@ -355,20 +355,28 @@ impl Daemon {
 
     /// Starts runs and spools what is missed; `false` when the disk refused.
     async fn decide(&mut self, now: Utc) -> bool {
+        let mut starts: Vec<Start> = Vec::new();
         loop {
             while let Some((plan, missed)) = self.unspooled.front().cloned() {
                 if !self.miss(plan, missed).await {
+                    for start in starts {
+                        if let Some(scheduler) = &mut self.scheduler {
+                            scheduler.put_back(&start.job, now);
+                        }
+                    }
                     return false;
                 }
                 self.unspooled.pop_front();
             }
+            // Only now: a quick run must not have its receipt in the spool before those of the earlier slots of its job.
+            starts.drain(..).for_each(|start| self.start(start));
             let decisions = self.scheduler.as_mut().map(|scheduler| scheduler.decide(now)).unwrap_or_default();
             if decisions.is_empty() {
                 return true;
             }
             for decision in decisions {
                 match decision {
-                    Decision::Start(start) => self.start(start),
+                    Decision::Start(start) => starts.push(start),
                     Decision::Missed { plan, missed } => self.unspooled.push_back((plan, missed)),
                 }
             }
