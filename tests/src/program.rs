@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -81,6 +82,12 @@ impl Place {
         self.command(arguments).stdout(file("out")).stderr(file("err")).spawn().expect("the program starts")
     }
 
+    /// Whether this very process answers as the daemon: a killed one leaves its socket behind.
+    pub fn answers(&self, daemon: &Child) -> bool {
+        let said = self.run(["status", "--json"]);
+        serde_json::from_slice::<Value>(&said.stdout).is_ok_and(|status| status["pid"] == daemon.id())
+    }
+
     /// The only origin's directory in `./evidence`.
     pub fn origin(&self) -> PathBuf {
         let mut origins = std::fs::read_dir(self.path().join("evidence"))
@@ -102,6 +109,15 @@ impl Place {
 impl Default for Place {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Waits until `done`, or says what was waited for.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(90), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

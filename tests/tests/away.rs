@@ -1,15 +1,10 @@
 //! What an operator may do to archive and keys while the agent runs or rests: it waits, says so, loses nothing, and begins no second log.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::{
-    fs,
-    path::Path,
-    process::Child,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Child};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::program::{Place, text};
+use tests::program::{Place, text, until};
 
 fn configured() -> Place {
     let place = Place::new();
@@ -18,20 +13,6 @@ fn configured() -> Place {
     place.expect(0, ["keys", "init"]);
     place.expect(0, ["collect", "host/mfa"]);
     place
-}
-
-/// Waits until `done`, or says what was waited for.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(90), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn answers(place: &Place, child: &Child) -> bool {
-    let said = place.run(["status", "--json"]);
-    serde_json::from_slice::<serde_json::Value>(&said.stdout).is_ok_and(|status| status["pid"] == child.id())
 }
 
 fn said(place: &Place) -> String {
@@ -70,7 +51,7 @@ fn run_waits_for_an_archive_that_is_not_mounted_and_begins_no_other() {
 
     fs::remove_dir(&mounted).unwrap();
     fs::rename(&away, &mounted).unwrap();
-    until("the daemon to go on", || answers(&place, &child));
+    until("the daemon to go on", || place.answers(&child));
     stop(child);
     assert_intact(&place, "4 entries");
 }
@@ -90,7 +71,7 @@ fn what_is_collected_while_the_archive_is_away_waits_in_the_spool_and_is_logged_
     let place = configured();
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
     let child = place.start("daemon", ["run"]);
-    until("the daemon to answer", || answers(&place, &child));
+    until("the daemon to answer", || place.answers(&child));
     fs::rename(&mounted, &away).unwrap();
     fs::create_dir(&mounted).unwrap();
     for _ in 0..2 {

@@ -4,11 +4,10 @@
 use std::{
     fs,
     process::{Child, Stdio},
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::program::{Place, text};
+use tests::program::{Place, text, until};
 
 fn configured() -> Place {
     let place = Place::new();
@@ -23,21 +22,6 @@ fn configured() -> Place {
     place
 }
 
-/// Waits until `done`, or says what was waited for.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(90), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Whether this very process answers: a killed one leaves its socket behind.
-fn answers(place: &Place, child: &Child) -> bool {
-    let said = place.run(["status", "--json"]);
-    serde_json::from_slice::<serde_json::Value>(&said.stdout).is_ok_and(|status| status["pid"] == child.id())
-}
-
 fn start(place: &Place) -> Child {
     let mut child = place.start("daemon", ["run"]);
     until("the daemon to answer", || {
@@ -46,7 +30,7 @@ fn start(place: &Place) -> Child {
             "{}",
             fs::read_to_string(place.path().join("daemon.err")).unwrap()
         );
-        answers(place, &child)
+        place.answers(&child)
     });
     child
 }
@@ -119,7 +103,7 @@ fn a_reader_of_its_lines_that_goes_away_ends_nothing() {
     drop(child.stderr.take());
     until("the daemon to answer", || {
         assert_eq!(child.try_wait().unwrap(), None);
-        answers(&place, &child)
+        place.answers(&child)
     });
     place.expect(0, ["collect", "host/mfa"]);
     signal(&child, Signal::TERM);

@@ -166,7 +166,7 @@ fn half_of_a_mirror_open_is_open() {
 
 #[test]
 fn crypttab_keeps_paths_and_no_secrets() {
-    let text = "a UUID=1 /root/key luks\nb UUID=2 hunter2 luks,keyscript=/bin/k\nc /dev/sdc none tpm2-device=auto\n\
+    let text = "a UUID=1 /boot/key luks\nb UUID=2 hunter2 luks,keyscript=/bin/k\nc /dev/sdc none tpm2-device=auto\n\
                 d /dev/sdd - pkcs11-uri=pkcs11:token=x;pin-value=4711\n# e /dev/sde oldsecret luks\n";
     let (mut kept, mut redactor) = (Vec::new(), crypttab_redaction().begin());
     redactor.push(text.as_bytes(), &mut kept).unwrap();
@@ -175,7 +175,7 @@ fn crypttab_keeps_paths_and_no_secrets() {
     for secret in ["hunter2", "4711", "oldsecret"] {
         assert!(!kept.contains(secret), "{kept}");
     }
-    assert!(kept.contains("/root/key") && kept.contains("keyscript=/bin/k"));
+    assert!(kept.contains("/boot/key") && kept.contains("keyscript=/bin/k"));
     assert_eq!(removed.iter().map(|r| r.count).collect::<Vec<_>>(), [2, 1]);
     let how = crypttab(&kept);
     assert_eq!((how["a"].as_str(), how["b"].as_str(), how["c"].as_str()), ("a key file", "a key script", "the TPM"));
