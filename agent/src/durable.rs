@@ -73,6 +73,21 @@ pub enum Created {
     Other,
 }
 
+/// Whether an error, or what caused it, is a disk without room: then the same is right once there is some.
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let found = error.downcast_ref::<io::Error>();
+        if found.is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        // What an io::Error wraps is not its source.
+        let inner = found.and_then(|e| e.get_ref()).map(|inner| inner as &(dyn std::error::Error + 'static));
+        next = inner.or_else(|| error.source());
+    }
+    false
+}
+
 /// The file system, written durably.
 #[derive(Clone, Default)]
 pub struct Disk {

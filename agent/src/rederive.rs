@@ -27,7 +27,10 @@ use tempfile::SpooledTempFile;
 
 use crate::{
     jobs::Checks,
-    run::derive::{counts, derive, sealed},
+    run::{
+        NOT_DERIVED, NOT_KEPT,
+        derive::{counts, derive, sealed},
+    },
 };
 
 /// Every collector of this program, by id.
@@ -62,7 +65,7 @@ impl Rederive for Collectors {
             Some(found) => found,
         };
         if let Some(why) = not_derived(facts) {
-            return Ok(Derived::Unknown(format!("the agent could not derive them: {why}")));
+            return Ok(Derived::Unknown(format!("the agent had none to seal: {why}")));
         }
         let work = tempfile::tempdir().map_err(|e| format!("no temporary directory: {e}"))?;
         let checks = match checks(bundle) {
@@ -89,9 +92,10 @@ impl Rederive for Collectors {
     }
 }
 
-/// Why the agent had no records to seal although there may be exchanges: its collector failed while deriving.
+/// Why the agent had no records to seal: its collector failed while deriving, or what was read could not be in a bundle.
 fn not_derived(facts: &RunFacts) -> Option<&str> {
-    let why = |population: &bundle::Population| matches!(population, bundle::Population::Unread(why) if why.starts_with("records could not be derived"));
+    let said = |why: &str| [NOT_DERIVED, NOT_KEPT].iter().any(|begin| why.starts_with(begin));
+    let why = |population: &bundle::Population| matches!(population, bundle::Population::Unread(why) if said(why));
     let all = !facts.populations.is_empty() && facts.populations.values().all(why);
     facts.populations.values().find_map(|population| match population {
         bundle::Population::Unread(why) if all => Some(why.as_str()),
@@ -368,5 +372,19 @@ mod tests {
         assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Unknown(_)));
         facts.collector.id = "host/nothing".into();
         assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Unknown(_)));
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_reading_could_not_be_kept_says_so_and_is_no_forgery() {
+        let work = tempfile::tempdir().unwrap();
+        let (mut facts, receipt) = run("host/accounts", work.path()).await;
+        for why in [NOT_DERIVED, NOT_KEPT] {
+            for population in facts.populations.values_mut() {
+                *population = bundle::Population::Unread(format!("{why}: too many files"));
+            }
+            assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Unknown(_)), "{why}");
+        }
+        *facts.populations.values_mut().next().unwrap() = bundle::Population::Whole;
+        assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Other(_)), "only where nothing is claimed");
     }
 }

@@ -145,9 +145,11 @@ impl One {
                     line.note = format!("not logged: another receipt has its slot; kept in {}", path.display());
                     return Ending { outcome: Outcome::Spooled, line };
                 }
-                Err(error @ (PipelineError::Bundle(_) | PipelineError::Statement(_))) if tries == 1 => {
+                Err(error @ (PipelineError::Bundle(_) | PipelineError::Statement(_)))
+                    if tries == 1 && !error.is_disk_full() =>
+                {
                     // Trying again cannot help; that this reading cannot be kept is evidence too.
-                    let why = format!("what was read cannot be kept: {}", chain(&error));
+                    let why = format!("{}: {}", run::NOT_KEPT, chain(&error));
                     tracing::error!(%job, "{why}");
                     match run::unfit(ran, &task, &why).await {
                         Ok(instead) => ran = instead,

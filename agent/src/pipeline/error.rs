@@ -9,7 +9,7 @@ use signing::{
     statement::StatementError,
 };
 
-use crate::archive::ArchiveError;
+use crate::{archive::ArchiveError, durable};
 
 /// Why the pipeline could not do what it was asked for. What had been spooled before is where it was.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +126,32 @@ impl PipelineError {
 
     /// Whether it is the agent's disk that has no room.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Disk { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        !matches!(self, Self::Archive(_)) && durable::is_full(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> io::Error {
+        io::ErrorKind::StorageFull.into()
+    }
+
+    #[test]
+    fn a_bundle_that_found_no_room_is_tried_again_and_one_that_cannot_be_is_not() {
+        let what = || "the bundle".to_owned();
+        assert!(PipelineError::Bundle(BundleError::Io { what: what(), source: full() }).is_disk_full());
+        assert!(
+            PipelineError::Bundle(BundleError::Io { what: what(), source: io::Error::other(full()) }).is_disk_full()
+        );
+        assert!(!PipelineError::Bundle(BundleError::TooLarge { what: what(), limit: 1, unit: "files" }).is_disk_full());
+    }
+
+    #[test]
+    fn an_archive_without_room_is_away_but_not_the_agent_s_disk() {
+        let away = ArchiveError::Io { place: "x".into(), action: "create", name: "y".into(), source: full() };
+        let away = PipelineError::Archive(away);
+        assert!(away.may_pass() && !away.is_disk_full());
     }
 }

@@ -68,6 +68,12 @@ pub struct Task {
     pub inputs: Vec<InputBundle>,
 }
 
+/// How the reason of a run begins that could not make records of what it read.
+pub const NOT_DERIVED: &str = "records could not be derived";
+
+/// How the reason of a run begins whose reading cannot be in a bundle.
+pub const NOT_KEPT: &str = "what was read cannot be kept";
+
 /// A run that ended. Its work directory goes with it.
 pub struct Ran {
     /// The files of the bundle, all but `SHA256SUMS`.

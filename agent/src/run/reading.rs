@@ -16,8 +16,10 @@ use collectors::{
 use controls::{Evaluator, Results};
 use signing::statement::{Counts, Outcome};
 
+use crate::durable;
+
 use super::{
-    Task,
+    NOT_DERIVED, Task,
     attempt::panic_text,
     derive::{counts, derive, judged},
 };
@@ -79,9 +81,11 @@ pub async fn read(dir: &Path, task: &Task) -> io::Result<Reading> {
     let derive = tokio::task::spawn_blocking(move || derive(collector.as_ref(), &WorkEvidence::new(&at), &at, &checks));
     let why = match tokio::time::timeout(LIMIT, derive).await {
         Ok(Ok(Ok((derived, results)))) => return keep(dir, derived, results),
-        Ok(Ok(Err(error))) => format!("records could not be derived: {error}"),
-        Ok(Err(error)) => format!("records could not be derived: the collector panicked: {}", panic_text(error)),
-        Err(_) => format!("records could not be derived within {} s", LIMIT.as_secs()),
+        // The agent's disk says nothing about the source: the run is made again once there is room.
+        Ok(Ok(Err(error))) if durable::is_full(&error) => return Err(error),
+        Ok(Ok(Err(error))) => format!("{NOT_DERIVED}: {error}"),
+        Ok(Err(error)) => format!("{NOT_DERIVED}: the collector panicked: {}", panic_text(error)),
+        Err(_) => format!("{NOT_DERIVED} within {} s", LIMIT.as_secs()),
     };
     tracing::error!(job = %task.job, "{why}");
     nothing(dir, task, &why)
