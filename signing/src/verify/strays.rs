@@ -293,6 +293,28 @@ impl Search<'_, '_, '_> {
             let code = if tile.part == Part::Entries { Code::EntriesBytes } else { Code::TileBytes };
             self.findings.add(code, name, None, "it is not the beginning of what the log has there");
         }
+        self.pair(tile)
+    }
+
+    /// Hashes and entries of one width are written together, and go together once the tile is full: one alone shows that the other was
+    /// taken away, also where no entry knew the checkpoint that rested on them.
+    fn pair(&self, tile: TileName) -> Result<(), CannotVerify> {
+        let part = match tile.part {
+            Part::Entries => Part::Level(0),
+            Part::Level(0) => Part::Entries,
+            Part::Level(_) => return Ok(()),
+        };
+        if tile.index != self.checkpoint.size / WIDTH || self.order.partial.contains_key(&(part, tile.width)) {
+            return Ok(());
+        }
+        for other in [TileName { part, ..tile }, TileName::full(part, tile.index)] {
+            let other = other.to_string();
+            if self.reader.open(&other).map_err(|e| CannotVerify::read(&other, &e))?.is_some() {
+                return Ok(());
+            }
+        }
+        let says = "its counterpart of the same width is there, and they may go only once the tile is full";
+        self.findings.add(Code::TileMissing, TileName { part, ..tile }.to_string(), None, says);
         Ok(())
     }
 
