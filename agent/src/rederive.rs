@@ -2,12 +2,11 @@
 //! checks that the bundle carries. It asks no system anything, and believes nothing that the bundle says of itself.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use collectors::{
@@ -72,7 +71,7 @@ impl Rederive for Collectors {
             Ok(checks) => checks,
             Err(says) => return Ok(Derived::Other(vec![(CHECKS.into(), says)])),
         };
-        let evidence = Zipped(RefCell::new(bundle));
+        let evidence = Zipped(Mutex::new(bundle));
         // A collector that panics on these exchanges did so, or would have, in the agent too.
         let derived = catch_unwind(AssertUnwindSafe(|| derive(collector.as_ref(), &evidence, work.path(), &checks)));
         let (derived, results) = match derived.unwrap_or_else(|_| Err(io::Error::other("the collector panicked"))) {
@@ -201,11 +200,11 @@ fn compare_results(
 }
 
 /// A bundle's exchanges, read from the ZIP.
-struct Zipped<'a>(RefCell<&'a mut Bundle<SpooledTempFile>>);
+struct Zipped<'a>(Mutex<&'a mut Bundle<SpooledTempFile>>);
 
 impl Evidence for Zipped<'_> {
     fn exchanges(&self) -> Box<dyn Iterator<Item = io::Result<Exchange>> + '_> {
-        match self.0.borrow_mut().file(EXCHANGES) {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).file(EXCHANGES) {
             Err(e) => Box::new(std::iter::once(Err(io::Error::other(e)))),
             Ok(bytes) => {
                 Box::new(io::Cursor::new(bytes).lines().map(|line| {
@@ -217,7 +216,7 @@ impl Evidence for Zipped<'_> {
 
     fn body(&self, exchange: &Exchange) -> io::Result<Vec<u8>> {
         let Some(name) = &exchange.body else { return Ok(Vec::new()) };
-        let mut bundle = self.0.borrow_mut();
+        let mut bundle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = bundle.stream(name).map_err(io::Error::other)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
@@ -265,7 +264,8 @@ mod tests {
         let collector = all.into_iter().find(|collector| collector.spec().id == id).unwrap();
         let at: Utc = "2026-11-22T04:00:00Z".parse().unwrap();
         let mut recorder = Recorder::new(work).unwrap();
-        let mut context = Context { recorder: &mut recorder, now: Arc::new(move || at), inputs: Vec::new() };
+        let mut context =
+            Context { recorder: &mut recorder, now: Arc::new(move || at), inputs: Vec::new(), window: None };
         collector.collect(&mut context).await.unwrap();
         let spec = collector.spec();
         let checks = Checks::new(&spec.checks, Value::Null).unwrap();

@@ -40,6 +40,27 @@ pub struct Spec {
     pub checks: String,
     /// Other jobs' bundles, for a derived job; else empty.
     pub inputs: Vec<Input>,
+    /// How the events that a run reads are bounded in time; `None` for a state.
+    pub window: Option<WindowSpec>,
+}
+
+/// How far back a run reads events. It reads from `overlap` before the end of the newest window that was read whole, and never from
+/// before what the source retains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSpec {
+    /// What is read again, since events may arrive or change after they happened.
+    pub overlap: Duration,
+    /// How long the source keeps events.
+    pub retained: Duration,
+}
+
+/// The half-open interval `[from, to)` of events that a run reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The first instant in it.
+    pub from: DateTime<Utc>,
+    /// The first instant after it.
+    pub to: DateTime<Utc>,
 }
 
 /// Something that a collector needs.
@@ -63,6 +84,8 @@ pub enum NeedKind {
     Command,
     /// A right to have.
     Right,
+    /// A permission that the source grants: an IAM action such as `backup:ListBackupJobs`.
+    Action,
 }
 
 /// Another job's records, read from its sealed bundle.
@@ -123,6 +146,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// A derived job's inputs; else empty.
     pub inputs: Vec<InputBundle>,
+    /// The events to read; `None` where [`Spec::window`] is.
+    pub window: Option<Window>,
 }
 
 /// A reading that ended early. What was kept before it stays.
@@ -197,6 +222,15 @@ pub struct Exchange {
     /// A command's standard error, at most 8 KiB of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr: String,
+    /// The HTTP status of the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The error by the source's own name: `AccessDenied`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Answers to the same request before the last one: what was tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// The source's own id for the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -214,6 +248,22 @@ pub struct Exchange {
     /// What was removed before keeping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redactions: Vec<Redaction>,
+}
+
+/// An answer after which the request was made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tried {
+    /// When the answer, or the failure, came.
+    pub ended_at: DateTime<Utc>,
+    /// Its HTTP status; `None`: there was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// In words: `ThrottlingException: Rate exceeded`, `connection refused`.
+    pub detail: String,
+    /// The source's own id for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// How a request was answered.
@@ -247,7 +297,7 @@ pub struct Redaction {
 }
 
 /// Kept exchanges, read back.
-pub trait Evidence {
+pub trait Evidence: Sync {
     /// All of them, in order.
     ///
     /// # Errors
@@ -290,7 +340,7 @@ pub enum Population {
 }
 
 /// Where [`Collector::derive`] puts what it finds.
-pub trait Records {
+pub trait Records: Send {
     /// Adds a record of a declared kind.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 //! A collector never writes to the system that it reads, never judges (checks are text that it carries, evaluated elsewhere) and
 //! never hides a failed reading: refusals, time-outs and cut answers are exchanges like any other.
 
+pub mod aws;
 pub mod contract;
+pub mod declared;
 pub mod host;
 pub mod recorder;
 pub mod records;

@@ -14,7 +14,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::contract::{Answer, Evidence, Exchange, Redaction};
+use crate::contract::{Answer, Evidence, Exchange, Redaction, Tried};
 
 /// The index of exchanges in a work directory and in a bundle.
 pub const EXCHANGES: &str = "exchanges.jsonl";
@@ -52,6 +52,12 @@ pub struct Draft {
     pub exit_code: Option<i32>,
     /// [`Exchange::stderr`].
     pub stderr: String,
+    /// [`Exchange::status`].
+    pub status: Option<u16>,
+    /// [`Exchange::code`].
+    pub code: Option<String>,
+    /// [`Exchange::tried`].
+    pub tried: Vec<Tried>,
     /// [`Exchange::request_id`].
     pub request_id: Option<String>,
     /// [`Exchange::page`].
@@ -75,6 +81,9 @@ impl Draft {
             detail: String::new(),
             exit_code: None,
             stderr: String::new(),
+            status: None,
+            code: None,
+            tried: Vec::new(),
             request_id: None,
             page: None,
             end: None,
@@ -167,6 +176,9 @@ impl Recorder {
             detail: draft.detail,
             exit_code: draft.exit_code,
             stderr: draft.stderr,
+            status: draft.status,
+            code: draft.code,
+            tried: draft.tried,
             request_id: draft.request_id,
             page: draft.page,
             end: draft.end,

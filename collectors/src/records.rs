@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::contract::{Population, Record, Records};
 
 /// Is called with each row as it is kept: the kind and the row.
-pub type EachRow<'a> = dyn FnMut(&str, &Value) + 'a;
+pub type EachRow<'a> = dyn FnMut(&str, &Value) + Send + 'a;
 
 /// Records as files of a work directory.
 pub struct RecordFiles<'a> {
@@ -46,7 +46,7 @@ impl<'a> RecordFiles<'a> {
     ///
     /// # Errors
     /// The disk's; a file that is there already.
-    pub fn new(work: &Path, kinds: &[String], each: impl FnMut(&str, &Value) + 'a) -> io::Result<Self> {
+    pub fn new(work: &Path, kinds: &[String], each: impl FnMut(&str, &Value) + Send + 'a) -> io::Result<Self> {
         fs::create_dir_all(work.join("records"))?;
         let kinds = kinds.iter().map(|kind| {
             let file = BufWriter::new(File::create_new(work.join(format!("records/{kind}.jsonl")))?);

@@ -60,7 +60,7 @@ async fn no_planted_secret_is_kept_and_each_removal_is_recorded() {
         }
         let work = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(work.path()).unwrap();
-        let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new() };
+        let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new(), window: None };
         collector.collect(&mut context).await.unwrap();
         let mut kept = Vec::new();
         files(work.path(), &mut kept);

@@ -21,7 +21,7 @@ async fn each_collector_ends_here_and_derives_the_same_again() {
         let spec = collector.spec();
         let work = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(work.path()).unwrap();
-        let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new() };
+        let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new(), window: None };
         collector.collect(&mut context).await.unwrap();
         let derive = || {
             let out = tempfile::tempdir().unwrap();

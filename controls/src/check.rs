@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jq::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     catalogue::{self, catalogue},
-    jq::Filter,
     says::Template,
 };
 
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(
             with(r#".status == "ACTIVE""#, ".status == now"),
             "check `mfa-enrolled`, `population`: `.status == now`: column 12: there is no function `now` with 0 arguments here: \
-             a check answers the same whenever and wherever it is asked"
+             an expression answers the same whenever and wherever it is asked"
         );
         assert_eq!(
             with("on: .login", "on: '.login |'"),

@@ -12,14 +12,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use jaq_json::Val;
-use serde::Deserialize;
+use jq::{Filter, Val, val};
 use serde_json::{Map, Value};
 
 use crate::{
     catalogue,
     check::{Check, CheckError, Compiled, Join},
-    jq::{self, Filter},
     results::{
         CheckResult, Criteria, Definition, FORMAT, Outcome, Population, PopulationResult, Results, Row, Rows, shorten,
     },
@@ -353,7 +351,7 @@ impl Index {
             (false, rows) => return Err(format!("{} rows of `{}` have the key {key}", rows.len(), join.kind)),
         };
         let members = [("known", Val::Bool(true)), (member, value)];
-        Ok(Val::obj(members.into_iter().map(|(name, value)| (Val::from(name.to_owned()), value)).collect()))
+        Ok(jq::object(members))
     }
 }
 
@@ -373,8 +371,4 @@ fn odd(answer: Result<Val, String>) -> String {
         Ok(value) => format!("gave {value}, which is neither true nor false"),
         Err(why) => why,
     }
-}
-
-fn val(value: &Value) -> Val {
-    Val::deserialize(value).expect("every JSON value is a jq value")
 }

@@ -7,7 +7,6 @@
 mod catalogue;
 mod check;
 mod evaluate;
-mod jq;
 mod results;
 mod says;
 

@@ -8,7 +8,7 @@ mod schema;
 use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use collectors::contract::{Answer, Exchange, Population, Redaction};
+use collectors::contract::{Answer, Exchange, Population, Redaction, Tried};
 use controls::{Evaluator, Results, parse_checks};
 use serde_json::{Value, json};
 use signing::{
@@ -35,6 +35,14 @@ fn exchange(answer: Answer) -> Exchange {
         detail: "exit status 0".into(),
         exit_code: Some(-1),
         stderr: "warning".into(),
+        status: Some(200),
+        code: Some("AccessDenied".into()),
+        tried: vec![Tried {
+            ended_at: at,
+            status: Some(429),
+            detail: "slow down".into(),
+            request_id: Some("r-0".into()),
+        }],
         request_id: Some("r-1".into()),
         page: Some(1),
         end: Some("exit".into()),

@@ -161,6 +161,7 @@ impl Entry {
                 NeedKind::File => "file",
                 NeedKind::Command => "command",
                 NeedKind::Right => "right",
+                NeedKind::Action => "action",
             };
             writeln!(out, "  needs     {kind} {}: {}", need.what, need.why)?;
         }
@@ -213,6 +214,7 @@ mod tests {
                 pick: Pick::DayBefore,
                 max_age: Length::from_secs(48 * 3600),
             }],
+            window: None,
         })
         .unwrap()
     }

@@ -121,7 +121,7 @@ pub async fn attempt(env: &Env, task: &Task, dir: &Path, now: Now, end: Instant,
     let (collector, dir, inputs) = (task.collector.clone(), dir.to_owned(), task.inputs.clone());
     let work = async move {
         let mut recorder = Recorder::new(&dir)?;
-        let mut context = Context { recorder: &mut recorder, now, inputs };
+        let mut context = Context { recorder: &mut recorder, now, inputs, window: None };
         collector.collect(&mut context).await
     };
     let supervised = {

@@ -80,6 +80,7 @@ impl Fake {
                 kinds: vec!["thing".into()],
                 checks: CHECKS.into(),
                 inputs,
+                window: None,
             },
             script: Mutex::new(script.into_iter().collect()),
             runs: AtomicU32::new(0),

@@ -69,6 +69,7 @@ impl Accounts {
             kinds: vec!["account".into(), "sudo_rule".into()],
             checks: include_str!("accounts/checks.yaml").into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

@@ -128,6 +128,7 @@ impl Audit {
             kinds: vec!["log_service".into(), "log_state".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

@@ -72,6 +72,7 @@ impl Disk {
             kinds: vec!["volume".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

@@ -70,6 +70,7 @@ impl Mfa {
             kinds: vec!["login_path".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

@@ -101,6 +101,7 @@ impl Patches {
             kinds: vec!["patch_state".into(), "pending_update".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

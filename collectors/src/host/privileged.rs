@@ -63,6 +63,7 @@ impl Default for PrivilegedChanges {
             kinds: vec![KIND.into()],
             checks: CHECKS.into(),
             inputs: vec![input(NOW, Pick::Newest, 26), input(BEFORE, Pick::DayBefore, 50)],
+            window: None,
         };
         Self { spec }
     }
@@ -373,7 +374,7 @@ mod tests {
         let work = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(work.path()).unwrap();
         let collector = PrivilegedChanges::default();
-        let mut context = Context { recorder: &mut recorder, now: system_now(), inputs };
+        let mut context = Context { recorder: &mut recorder, now: system_now(), inputs, window: None };
         keep_inputs(&collector.spec.inputs, &mut context).unwrap();
         let evidence = WorkEvidence::new(work.path());
         let mut records = MemoryRecords::default();

@@ -110,6 +110,7 @@ impl Restic {
             kinds: vec!["backup_set".into(), "restic_repository".into(), "snapshot".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, repositories, program: "restic".into(), spec }
     }

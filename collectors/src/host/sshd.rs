@@ -141,6 +141,7 @@ impl Sshd {
             kinds: vec!["sshd_setting".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

@@ -68,6 +68,7 @@ impl TimeSync {
             kinds: vec!["clock".into()],
             checks: CHECKS.into(),
             inputs: Vec::new(),
+            window: None,
         };
         Self { host, spec }
     }

@@ -24,7 +24,7 @@ impl Bench {
     }
 
     fn context(&mut self) -> Context<'_> {
-        Context { recorder: &mut self.recorder, now: system_now(), inputs: Vec::new() }
+        Context { recorder: &mut self.recorder, now: system_now(), inputs: Vec::new(), window: None }
     }
 
     async fn read(&mut self, host: &Host, path: &str) -> Exchange {

@@ -409,7 +409,7 @@ async fn run(root: &Path) -> Run {
     let work = tempfile::tempdir().unwrap();
     let mut recorder = Recorder::new(work.path()).unwrap();
     let accounts = Accounts::new(Host::new(root, None));
-    let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new() };
+    let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new(), window: None };
     accounts.collect(&mut context).await.unwrap();
     let mut records = MemoryRecords::default();
     accounts.derive(&WorkEvidence::new(work.path()), &mut records).unwrap();

@@ -238,7 +238,8 @@ fn secrets_in_rsyslog_are_removed() {
 async fn the_processes_of_this_machine_are_one_exchange_of_names() {
     let work = tempfile::tempdir().unwrap();
     let mut recorder = crate::recorder::Recorder::new(work.path()).unwrap();
-    let mut context = Context { recorder: &mut recorder, now: crate::testing::system_now(), inputs: Vec::new() };
+    let mut context =
+        Context { recorder: &mut recorder, now: crate::testing::system_now(), inputs: Vec::new(), window: None };
     super::processes(&Host::new("/", None), &mut context).await.unwrap();
     let evidence = crate::recorder::WorkEvidence::new(work.path());
     let exchange = evidence.exchanges().next().unwrap().unwrap();

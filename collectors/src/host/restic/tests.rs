@@ -174,7 +174,7 @@ async fn collect(program: &str, repositories: Vec<ResticRepository>, work: &Path
     let mut collector = Restic::new(Host::new("/", None), repositories);
     collector.program = program.into();
     let mut recorder = Recorder::new(work).unwrap();
-    let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new() };
+    let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new(), window: None };
     collector.collect(&mut context).await.unwrap();
     run(&WorkEvidence::new(work))
 }

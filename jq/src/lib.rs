@@ -1,4 +1,4 @@
-//! jq, for checks: pure, deterministic and bounded. The time of day, the environment, input and output, halting and definitions of
+//! jq, for checks and for definitions of collectors: pure, deterministic and bounded. The time of day, the environment, input and output, halting and definitions of
 //! one's own are not there; what does not end is stopped after [`STEPS`] steps.
 //!
 //! Steps are counted where jq can go on without end: each round of `repeat`, `recurse`, `while` and `until`, and each number of
@@ -19,13 +19,14 @@ use jaq_core::{
     load::{Arena, File, Loader, lex, parse::Def, span},
     native::Fun,
 };
-use jaq_json::Val;
+pub use jaq_json::Val;
+use serde_json::Value;
 
 /// After so many steps an expression is taken to have no end.
-pub(crate) const STEPS: u32 = 100_000;
+pub const STEPS: u32 = 100_000;
 
 /// What an evaluation thread needs so that the deepest value that [`STEPS`] can build fits: only what is used is taken.
-pub(crate) const STACK_BYTES: usize = 512 << 20;
+pub const STACK_BYTES: usize = 512 << 20;
 
 /// Functions that answer differently from run to run, or act, or stop the program.
 const IMPURE: [&str; 8] =
@@ -52,12 +53,16 @@ const REFUSED: [&str; 14] = [
     "$__prog_args",
 ];
 
-/// Definitions of jq that jaq does not have.
+/// Definitions of jq that jaq does not have; and of ours: `instant` makes RFC 3339 of epoch seconds and leaves text as it is, and
+/// `earlier | days_until(later)` counts days between two instants in UTC.
 const MISSING: &str = "
     def IN(values): any(values == .; .);
     def IN(these; values): any(these == values; .);
     def INDEX(rows; key): reduce rows as $row ({}; .[$row | key | tostring] |= $row);
     def INDEX(key): INDEX(.[]; key);
+    def instant: if type == \"number\" then (. * 1000 | floor / 1000 | todate) else . end;
+    def seconds_until($later): ($later | sub(\"\\\\.[0-9]+\"; \"\") | sub(\"\\\\+00:00$\"; \"Z\") | fromdate) - (instant | sub(\"\\\\.[0-9]+\"; \"\") | sub(\"\\\\+00:00$\"; \"Z\") | fromdate);
+    def days_until($later): seconds_until($later) / 86400;
 ";
 
 /// jq's endless generators, with a step in each round. `range` in jaq is native, and kept under another name.
@@ -68,6 +73,34 @@ const COUNTED: &str = "
     def while(cond; update): def rec: step | if cond then ., (update | rec) else empty end; rec;
     def until(cond; update): def rec: step | if cond then . else update | rec end; rec;
 ";
+
+/// A JSON value as jq takes it.
+pub fn val(value: &Value) -> Val {
+    serde::Deserialize::deserialize(value).unwrap_or_else(|_: serde_json::Error| Val::Null)
+}
+
+/// A jq value as JSON. Numbers that JSON has no word for are null, as jq prints them.
+pub fn json(val: &Val) -> Value {
+    match val {
+        Val::Null => Value::Null,
+        Val::Bool(bool) => Value::Bool(*bool),
+        Val::Num(number) => number.to_string().parse().map_or(Value::Null, Value::Number),
+        Val::BStr(bytes) | Val::TStr(bytes) => Value::String(String::from_utf8_lossy(bytes).into_owned()),
+        Val::Arr(values) => values.iter().map(json).collect(),
+        Val::Obj(members) => {
+            let name = |key: &Val| match key {
+                Val::TStr(bytes) | Val::BStr(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                other => other.to_string(),
+            };
+            Value::Object(members.iter().map(|(key, value)| (name(key), json(value))).collect())
+        }
+    }
+}
+
+/// An object of jq.
+pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, Val)>) -> Val {
+    Val::obj(members.into_iter().map(|(name, value)| (Val::from(name.to_owned()), value)).collect())
+}
 
 struct Jq;
 
@@ -103,7 +136,7 @@ impl Data<'_> {
 
 /// A compiled expression.
 #[derive(Clone)]
-pub(crate) struct Filter(Arc<jaq_core::Filter<Jq>>);
+pub struct Filter(Arc<jaq_core::Filter<Jq>>);
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,7 +149,7 @@ impl Filter {
     ///
     /// # Errors
     /// One line for each mistake, with its place.
-    pub(crate) fn compile(code: &str, variables: &[&str]) -> Result<Self, String> {
+    pub fn compile(code: &str, variables: &[&str]) -> Result<Self, String> {
         if let Ok(tokens) = lex::Lexer::new(code).lex()
             && let Some(at) = find_definition(&tokens)
         {
@@ -154,7 +187,7 @@ impl Filter {
             .map_err(|errors| {
                 join(errors.into_iter().flat_map(|(_, list)| list).map(|(name, kind)| {
                     let why = if REFUSED.contains(&name) {
-                        " here: a check answers the same whenever and wherever it is asked"
+                        " here: an expression answers the same whenever and wherever it is asked"
                     } else {
                         ""
                     };
@@ -171,7 +204,7 @@ impl Filter {
     ///
     /// # Errors
     /// In words, to follow the name of the expression: an error, no value, several values, no end.
-    pub(crate) fn one(&self, variables: &[Val], input: Val) -> Result<Val, String> {
+    pub fn one(&self, variables: &[Val], input: Val) -> Result<Val, String> {
         // A bug in jq must not take the other checks' results with it.
         let run = || self.first_of_one(variables, input);
         panic::catch_unwind(panic::AssertUnwindSafe(run)).unwrap_or_else(|_| Err("made jq itself fail".into()))
@@ -306,6 +339,10 @@ mod tests {
             ("(recurse(.[]?) | numbers) |= . + 1 | .a", "2"),
             ("{\"def\": 1} | .def", "1"),
             ("[{\"k\": \"x\"}] | INDEX(.k) | keys", "[\"x\"]"),
+            ("1795305600.5 | instant", "\"2026-11-22T00:00:00.5Z\""),
+            ("1795305600 | instant", "\"2026-11-22T00:00:00Z\""),
+            ("\"2026-11-20T00:00:00+00:00\" | days_until(\"2026-11-22T00:00:00.123Z\")", "2"),
+            ("\"a%7Bb\" | @urid", "\"a{b\""),
         ] {
             assert_eq!(run(code).as_deref(), Ok(answer), "{code}");
         }
@@ -318,7 +355,7 @@ mod tests {
             assert_eq!(
                 error,
                 format!(
-                    "column 6: there is no function `{name}` with 0 arguments here: a check answers the same whenever and wherever it is asked"
+                    "column 6: there is no function `{name}` with 0 arguments here: an expression answers the same whenever and wherever it is asked"
                 )
             );
         }
