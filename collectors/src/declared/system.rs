@@ -103,10 +103,7 @@ pub trait System: Dialect {
     ///
     /// # Errors
     /// Only where nothing at all can be asked; what was refused in one cell is [`Expected::unread`].
-    fn begin<'a>(
-        &'a self,
-        context: &'a mut Context<'_>,
-    ) -> BoxFuture<'a, Result<(Scope, Arc<dyn Session>), CollectError>>;
+    fn begin<'a>(&'a self, context: &'a mut Context<'_>) -> BoxFuture<'a, Begun>;
 }
 
 /// A run's connection.
@@ -174,3 +171,6 @@ pub struct Asked {
     /// The kept bytes decoded, for a full answer.
     pub decoded: Option<Value>,
 }
+
+/// How a run begins: its cells, and the connection; or why nothing can be asked.
+pub type Begun = Result<(Scope, Arc<dyn Session>), CollectError>;
