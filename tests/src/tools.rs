@@ -26,16 +26,9 @@ pub fn verifiers() -> &'static Path {
     READY.get_or_init(|| {
         let home = home().join("verifiers");
         once(&home, &["requirements.txt", "requirements-log.txt", "package.json", "package-lock.json"], || {
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-            let pip = |arguments: &[&str], list: &str| {
-                run(Command::new(home.join("bin/python"))
-                    .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                    .args(arguments)
-                    .arg("--requirement")
-                    .arg(scripts().join(list)));
-            };
-            pip(&[], "requirements.txt");
-            pip(&["--ignore-requires-python", "--no-deps"], "requirements-log.txt");
+            environment(&home);
+            pip(&home, &[], "requirements.txt");
+            pip(&home, &["--ignore-requires-python", "--no-deps"], "requirements-log.txt");
             for file in ["package.json", "package-lock.json"] {
                 fs::copy(scripts().join(file), home.join(file)).expect("a package file copies");
             }
@@ -43,6 +36,19 @@ pub fn verifiers() -> &'static Path {
                 .args(["ci", "--silent", "--no-fund", "--no-audit", "--prefix"])
                 .arg(&home)
                 .env("PATH", path_with(&home.join("bin"))));
+        });
+        home
+    })
+}
+
+/// A Python environment with botocore, boto3 and the simulators of AWS from PyPI.
+pub fn aws() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = home().join("aws");
+        once(&home, &["requirements-aws.txt"], || {
+            environment(&home);
+            pip(&home, &["--no-deps"], "requirements-aws.txt");
         });
         home
     })
@@ -110,6 +116,20 @@ fn once(directory: &Path, inputs: &[&str], make: impl FnOnce()) {
     }
     make();
     fs::write(stamp, wanted).expect("the stamp can be written");
+}
+
+/// An empty Python environment, also where there was one.
+fn environment(home: &Path) {
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home));
+}
+
+/// Installs what `list` pins into the environment in `home`.
+fn pip(home: &Path, arguments: &[&str], list: &str) {
+    run(Command::new(home.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(arguments)
+        .arg("--requirement")
+        .arg(scripts().join(list)));
 }
 
 fn run(command: &mut Command) {
