@@ -222,6 +222,11 @@ impl Recorder {
         self.finish(draft, body)
     }
 
+    /// What was kept so far, read back while the run goes on.
+    pub fn evidence(&self) -> WorkEvidence {
+        WorkEvidence::new(&self.work)
+    }
+
     /// Reads a kept body back, for a collector that asks on with what it was answered.
     ///
     /// # Errors

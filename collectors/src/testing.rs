@@ -1,5 +1,7 @@
 //! What tests of collectors stand on: evidence and records in memory. Nothing of the agent uses it.
 
+pub mod system;
+
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
 
 use chrono::{DateTime, Utc};

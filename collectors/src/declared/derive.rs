@@ -1,0 +1,161 @@
+//! Records by a definition's own expressions. What an expression cannot make of a row is null, and said; a row that cannot have an id is
+//! missing from its list, and said.
+
+use std::{collections::HashMap, io};
+
+use chrono::{DateTime, Utc};
+use jq::{Filter, Val, val};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    compiled::Rows,
+    joins::{Joins, instant},
+    reading::{Reading, Reasons, Row},
+    system::Cell,
+};
+use crate::contract::{Population, Record, Records};
+
+/// Makes the records of every kind.
+pub(super) fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
+    let mut stood_for = Vec::new();
+    for (name, specs) in &reading.compiled.records {
+        let mut kind = Kind { reading, name, out: &mut *out, seen: HashMap::new(), lost: Reasons::default() };
+        for rows in specs {
+            kind.rows(rows)?;
+        }
+        let lost = std::mem::take(&mut kind.lost);
+        let requests: Vec<usize> = specs.iter().map(|rows| rows.request).collect();
+        let population = match (reading.population(&requests)?, lost.is_empty()) {
+            (population, true) => population,
+            (Population::Cut(why), false) => Population::Cut(format!("{}; {why}", lost.text())),
+            (_, false) => Population::Cut(lost.text()),
+        };
+        out.population(name, population);
+        stood_for.extend(requests);
+    }
+    reading.gaps(&stood_for, out)
+}
+
+struct Kind<'a, 'r, 'o> {
+    reading: &'r Reading<'a>,
+    name: &'a str,
+    out: &'o mut dyn Records,
+    /// The ids of records, and what was in them, both as hashes.
+    seen: HashMap<u128, u128>,
+    /// Rows that no record could be made of.
+    lost: Reasons,
+}
+
+impl<'a> Kind<'a, '_, '_> {
+    fn rows(&mut self, rows: &'a Rows) -> io::Result<()> {
+        let reading = self.reading;
+        let mut joins = Joins::new(reading, &rows.joins);
+        for expected in reading.expected(rows.request).unwrap_or_default() {
+            let cell = &expected.cell;
+            if reading.index.all(rows.request, cell).is_empty() {
+                continue;
+            }
+            joins.enter(cell)?;
+            let at = val(&json!(cell));
+            let unread = reading.rows(rows.request, cell, &mut |row| self.row(rows, &joins, cell, &at, row))?;
+            if let Some(why) = unread {
+                self.lost.add(format!("{cell}: {why}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, rows: &Rows, joins: &Joins<'_, '_>, cell: &Cell, at: &Val, row: Row<'_>) -> io::Result<()> {
+        let item = row.item.map_or(Val::Null, |item| Val::from(item.to_owned()));
+        let mut variables = vec![at.clone(), item, Val::from(instant(row.at))];
+        match rows.filter.as_ref().map(|filter| filter.one(&variables, row.value.clone())) {
+            None | Some(Ok(Val::Bool(true))) => {}
+            Some(Ok(Val::Bool(false))) => return Ok(()),
+            Some(Ok(other)) => self.lost.add(format!("{cell}: `where` gave {other} for a row")),
+            Some(Err(why)) => self.lost.add(format!("{cell}: `where` {why}")),
+        }
+        let id = match rows.id.one(&variables, row.value.clone()) {
+            Ok(Val::TStr(id)) if !id.is_empty() => String::from_utf8_lossy(&id).into_owned(),
+            Ok(other) => {
+                self.lost.add(format!("{cell}: a row has the id {other}, which is no text"));
+                return Ok(());
+            }
+            Err(why) => {
+                self.lost.add(format!("{cell}: the id of a row {why}"));
+                return Ok(());
+            }
+        };
+        variables.extend(joins.find(cell, &row.value, &variables)?);
+        let as_of = rows.as_of.as_ref().map(|as_of| self.value(as_of, "as_of", &variables, &row.value));
+        let as_of = match as_of {
+            None | Some(Value::Null) => None,
+            Some(value) => match time(&value) {
+                Some(at) => Some(at),
+                None => {
+                    self.out.gap(format!("{}: {value} is no time for as_of", self.name));
+                    None
+                }
+            },
+        };
+        let mut fields: Map<String, Value> = cell.0.iter().map(|(name, at)| (name.clone(), json!(at))).collect();
+        for (name, filter) in &rows.fields {
+            fields.insert(name.clone(), self.value(filter, name, &variables, &row.value));
+        }
+        let record = Record { id, as_of, exchange: row.exchange, fields };
+        if self.is_new(&record)? { self.out.record(self.name, record) } else { Ok(()) }
+    }
+
+    /// A member's value; null where the expression fails, which is said.
+    fn value(&mut self, filter: &Filter, name: &str, variables: &[Val], row: &Val) -> Value {
+        match filter.one(variables, row.clone()) {
+            Ok(value) => jq::json(&value),
+            Err(why) => {
+                self.out.gap(format!("{}: the expression for {name} {why}", self.name));
+                Value::Null
+            }
+        }
+    }
+
+    /// A list that changes while it is read may show a row twice: the first stands, and a second that differs is said.
+    fn is_new(&mut self, record: &Record) -> io::Result<bool> {
+        let content = hash(&serde_json::to_vec(&(&record.as_of, &record.fields))?);
+        let id = hash(record.id.as_bytes());
+        match self.seen.insert(id, content) {
+            None => Ok(true),
+            Some(before) => {
+                if before != content {
+                    self.seen.insert(id, before);
+                    self.out.gap(format!(
+                        "{} {} was answered twice, and not the same: the list changed while it was read; the first answer stands",
+                        self.name, record.id
+                    ));
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// The first 128 bits of SHA-256.
+fn hash(bytes: &[u8]) -> u128 {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    digest[..16].iter().fold(0, |hash, byte| hash << 8 | u128::from(*byte))
+}
+
+/// RFC 3339, or seconds since 1970.
+fn time(value: &Value) -> Option<DateTime<Utc>> {
+    match value {
+        Value::String(text) => {
+            DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok().or_else(|| {
+                // XML of some services gives `2026-11-22 04:00:00+00:00`.
+                DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z").map(|at| at.to_utc()).ok()
+            })
+        }
+        Value::Number(number) => {
+            let millis = number.as_f64()? * 1000.0;
+            (millis.abs() < 1e15).then(|| DateTime::from_timestamp_millis(millis.round() as i64)).flatten()
+        }
+        _ => None,
+    }
+}
