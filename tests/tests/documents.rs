@@ -12,7 +12,10 @@ use agent::config::{
     ArchiveConfig, Config, ControlsConfig, JobConfig, KeyConfig, LogConfig, Period, ScheduleConfig, SigningConfig,
     SourceConfig,
 };
-use collectors::host::config::{HostConfig, ResticRepository};
+use collectors::{
+    aws::config::{AwsConfig, ExceptAccount, ExceptRegion, Organization, RetryConfig},
+    host::config::{HostConfig, ResticRepository},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signing::{statement::Cause, verify::Code};
@@ -250,7 +253,7 @@ fn keys<T: DeserializeOwned>() -> Vec<String> {
 
 /// Every key of the configuration; those with keys inside are left to them.
 fn settings() -> BTreeSet<String> {
-    let inside: [(&str, Vec<String>); 12] = [
+    let inside: [(&str, Vec<String>); 17] = [
         ("", keys::<Config>()),
         ("period.", keys::<Period>()),
         ("archive.", keys::<ArchiveConfig>()),
@@ -260,6 +263,11 @@ fn settings() -> BTreeSet<String> {
         ("sources[].", keys::<SourceConfig>()),
         ("sources[].host.", keys::<HostConfig>()),
         ("sources[].host.restic[].", keys::<ResticRepository>()),
+        ("sources[].aws.", keys::<AwsConfig>()),
+        ("sources[].aws.accounts.organization.", keys::<Organization>()),
+        ("sources[].aws.accounts.organization.except[].", keys::<ExceptAccount>()),
+        ("sources[].aws.except_regions[].", keys::<ExceptRegion>()),
+        ("sources[].aws.retry.", keys::<RetryConfig>()),
         ("jobs[].", keys::<JobConfig>()),
         ("schedule.", keys::<ScheduleConfig>()),
         ("log.", keys::<LogConfig>()),

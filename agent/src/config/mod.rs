@@ -53,9 +53,12 @@ pub struct Loaded {
 impl Config {
     /// Opens the sources, in the order of [`Config::sources`]. What a source says of itself is read; nothing is collected.
     pub fn open_sources(&self) -> Vec<Source> {
-        let open = |source: &SourceConfig| {
-            let host = source.host.clone().unwrap_or_default();
-            collectors::host::open(&host, &source.name, PathBuf::from("/proc/self/exe"))
+        let open = |source: &SourceConfig| match &source.aws {
+            Some(aws) => collectors::aws::open(aws, &source.name),
+            None => {
+                let host = source.host.clone().unwrap_or_default();
+                collectors::host::open(&host, &source.name, PathBuf::from("/proc/self/exe"))
+            }
         };
         self.sources.iter().map(open).collect()
     }

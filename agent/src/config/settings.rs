@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
-use collectors::host::config::HostConfig;
+use collectors::{aws::config::AwsConfig, host::config::HostConfig};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
@@ -102,6 +102,9 @@ pub struct SourceConfig {
     /// A Linux host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostConfig>,
+    /// AWS accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsConfig>,
 }
 
 /// One of `jobs`: a collector, on one source or on all that have it.
@@ -229,7 +232,7 @@ impl Default for Config {
             state_dir: "./evidence.state".into(),
             archive: ArchiveConfig::default(),
             signing: SigningConfig::default(),
-            sources: vec![SourceConfig { name: "this".into(), host: Some(HostConfig::default()) }],
+            sources: vec![SourceConfig { name: "this".into(), host: Some(HostConfig::default()), aws: None }],
             jobs: Vec::new(),
             schedule: ScheduleConfig::default(),
             parallel_jobs: 4,

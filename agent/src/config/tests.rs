@@ -336,7 +336,7 @@ fn what_types_do_not_refuse_is_refused_at_its_key() {
             "c.yaml:8: sources[0].name: \"a@b\" is no name: letters, digits, `-`, `_` and `.`, at most 40",
             "c.yaml:9: sources[1].host.root: must be an absolute path",
             "c.yaml:10: sources[2].name: there is another source named \"x\"",
-            "c.yaml:10: sources[2]: a source needs its kind: write `host: {}`",
+            "c.yaml:10: sources[2]: a source needs its kind: write `host: {}` or `aws: {}`",
             "c.yaml:11: schedule.zone: \"Mars/Base\" is not a time zone of the IANA database",
             "c.yaml:11: schedule.attempts: a run has from 1 to 20 attempts",
             "c.yaml:11: schedule.grace: 1s500ms is not whole seconds, which the plan states",
@@ -344,6 +344,27 @@ fn what_types_do_not_refuse_is_refused_at_its_key() {
             "c.yaml:12: signing.checkpoints.file: receipts and checkpoints are signed with two keys: name another file",
         ]
     );
+}
+
+#[test]
+fn an_aws_source_is_refused_at_its_keys() {
+    let said = lines(&load("sources: [{name: a, aws: {accounts: [012345678901]}}]").unwrap_err());
+    assert!(said[0].starts_with("c.yaml:1: sources[0].aws.accounts[0]: "), "{said:?}");
+    assert!(said[0].contains("12 digits"), "{said:?}");
+    assert_eq!(
+        invalid(
+            "sources:\n- {name: a, aws: {accounts: [111122223333, '012345678901']}}\n- {name: b, aws: {}, host: {}}\n"
+        ),
+        [
+            "c.yaml:2: sources[0].aws.role: is missing: more than one account is read by a role in each, such as \
+             `arn:aws:iam::{account}:role/evidenced-read`",
+            "c.yaml:3: sources[1]: a source is of one kind: write two, each with its name",
+        ]
+    );
+    let loaded = load("sources: [{name: a, aws: {accounts: [111122223333], regions: [eu-west-1]}}]").unwrap();
+    assert_eq!(loaded.validate(&loaded.config.open_sources()).unwrap(), Vec::<String>::new());
+    let again = load(&loaded.effective()).unwrap();
+    assert_eq!(again.config, loaded.config);
 }
 
 #[test]

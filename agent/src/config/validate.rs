@@ -117,13 +117,20 @@ impl Check<'_> {
             } else if !names.insert(&source.name) {
                 self.refuse(&format!("sources[{at}].name"), format!("there is another source named {:?}", source.name));
             }
-            match &source.host {
-                None => self.refuse(&format!("sources[{at}]"), "a source needs its kind: write `host: {}`"),
-                Some(host) => {
-                    for (key, message) in host.problems() {
-                        self.refuse(&format!("sources[{at}].host.{key}"), message);
-                    }
+            let (kind, problems) = match (&source.host, &source.aws) {
+                (Some(host), None) => ("host", host.problems()),
+                (None, Some(aws)) => ("aws", aws.problems()),
+                (None, None) => {
+                    self.refuse(&format!("sources[{at}]"), "a source needs its kind: write `host: {}` or `aws: {}`");
+                    continue;
                 }
+                (Some(_), Some(_)) => {
+                    self.refuse(&format!("sources[{at}]"), "a source is of one kind: write two, each with its name");
+                    continue;
+                }
+            };
+            for (key, message) in problems {
+                self.refuse(&format!("sources[{at}].{kind}.{key}"), message);
             }
         }
         if self.loaded.config.sources.is_empty() {

@@ -1,1 +1,63 @@
 //! AWS as a source: accounts, regions, credentials, and one client for every service.
+
+pub mod config;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use self::config::{Accounts, AwsConfig, Regions};
+use crate::{contract::Source, declared::system::Dialect};
+
+/// The kinds of cells: the source itself (the organisation), each account, each region of each account.
+pub const CELLS: &[&str] = &["source", "accounts", "accounts x regions"];
+
+/// Opens the accounts of the configuration as a source. Nothing is asked yet.
+pub fn open(config: &AwsConfig, name: &str) -> Source {
+    let aws = Arc::new(Aws::new(config.clone()));
+    Source { name: name.into(), kind: "aws".into(), identity: aws.identity(), collectors: Vec::new(), not_run: None }
+}
+
+/// AWS, as the definitions' engine asks it.
+pub struct Aws {
+    config: AwsConfig,
+}
+
+impl Aws {
+    /// With these settings. Nothing is asked yet.
+    pub fn new(config: AwsConfig) -> Self {
+        Self { config }
+    }
+
+    /// What the configuration says of the source; whose credentials it has is in every run's scope.
+    fn identity(&self) -> Value {
+        let accounts = match &self.config.accounts {
+            None => json!("the account of the credentials"),
+            Some(Accounts::Given(accounts)) => json!(accounts),
+            Some(Accounts::Organization(organization)) => json!({"organization": {"role": organization.role}}),
+        };
+        let regions = match &self.config.regions {
+            Regions::Enabled => json!("enabled"),
+            Regions::Given(regions) => json!(regions),
+        };
+        json!({"accounts": accounts, "regions": regions, "role": self.config.role})
+    }
+}
+
+impl Dialect for Aws {
+    fn check(&self, _call: &str) -> Result<(), String> {
+        Err("is no call whose model is known".into())
+    }
+
+    fn actions(&self, _call: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn decode(&self, call: &str, _body: &[u8]) -> Result<Value, String> {
+        Err(format!("{call} is no call whose model is known"))
+    }
+
+    fn cells(&self) -> &'static [&'static str] {
+        CELLS
+    }
+}
