@@ -12,6 +12,8 @@ mod joins;
 pub mod reading;
 pub mod system;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::{io, sync::Arc};
 

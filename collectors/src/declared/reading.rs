@@ -176,7 +176,7 @@ impl<'a> Reading<'a> {
     /// The store's.
     pub fn item_state(&self, request: usize, cell: &Cell, key: &str) -> io::Result<State> {
         let asking = self.asking(request);
-        if !asking.for_each.as_ref().is_some_and(|each| each.batch.is_some()) {
+        if asking.for_each.as_ref().is_none_or(|each| each.batch.is_none()) {
             return Ok(self.chain_state(request, cell, Some(key)));
         }
         let all = self.index.all(request, cell);
