@@ -1,6 +1,13 @@
 //! AWS as a source: accounts, regions, credentials, and one client for every service.
 
 pub mod config;
+pub mod decode;
+pub mod encode;
+pub mod endpoint;
+pub mod errors;
+pub mod operations;
+mod shapes;
+mod xml;
 
 use std::sync::Arc;
 
@@ -45,16 +52,17 @@ impl Aws {
 }
 
 impl Dialect for Aws {
-    fn check(&self, _call: &str) -> Result<(), String> {
-        Err("is no call whose model is known".into())
+    fn check(&self, call: &str) -> Result<(), String> {
+        operations::operation(call).map(|_| ()).ok_or_else(|| "is no call whose model is known".into())
     }
 
-    fn actions(&self, _call: &str) -> Vec<String> {
-        Vec::new()
+    fn actions(&self, call: &str) -> Vec<String> {
+        operations::actions(call)
     }
 
-    fn decode(&self, call: &str, _body: &[u8]) -> Result<Value, String> {
-        Err(format!("{call} is no call whose model is known"))
+    fn decode(&self, call: &str, body: &[u8]) -> Result<Value, String> {
+        let operation = operations::operation(call).ok_or_else(|| format!("{call} is no call whose model is known"))?;
+        decode::decode(operation, body)
     }
 
     fn cells(&self) -> &'static [&'static str] {
