@@ -39,7 +39,7 @@ pub(super) async fn collect(
         kept: context.recorder.evidence(),
         dialect: system,
     };
-    let mut parents: HashMap<usize, Vec<(Cell, Exchange)>> = HashMap::new();
+    let mut parents: HashMap<usize, Vec<Page>> = HashMap::new();
     let mut usable: HashSet<(usize, Cell)> = HashSet::new();
     for (number, asking) in compiled.requests.iter().enumerate() {
         let expected = scope.cells.get(&asking.cells).map(Vec::as_slice).unwrap_or_default();
@@ -55,7 +55,7 @@ pub(super) async fn collect(
             None => Box::new(cells.into_iter().map(|cell| run.chain(asking, cell, Map::new(), None, Vec::new()))),
             Some(each) => {
                 let pages = parents.get(&each.parent).cloned().unwrap_or_default();
-                let pages = pages.into_iter().filter(|(cell, _)| cells.contains(cell)).collect();
+                let pages = pages.into_iter().filter(|page| cells.contains(&page.cell)).collect();
                 let parent = &compiled.requests[each.parent];
                 Box::new(FanOut { run: &run, asking, each, parent, pages, ready: VecDeque::new(), batch: None })
             }
@@ -72,7 +72,8 @@ pub(super) async fn collect(
             }
             let exchange = context.recorder.record(asked.draft, asked.extension, asked.body.as_deref())?;
             if asking.is_parent && exchange.answer == Answer::Ok {
-                parents.entry(number).or_default().push((cell, bare(exchange)));
+                let item = exchange.request.get("item").and_then(Value::as_str).map(str::to_owned);
+                parents.entry(number).or_default().push(Page { cell, item, exchange: bare(exchange) });
             }
         }
     }
@@ -109,14 +110,10 @@ impl<'a> Run<'a> {
             });
             values.insert("window".into(), window);
         }
-        let region = asking.region.as_ref().map(|region| region.fill(&values)).transpose();
-        let (fill, region) = match (asking.parameters.fill(&values), region) {
-            (Ok(Value::Object(parameters)), Ok(region)) => (Ok(parameters), region),
-            (Ok(_), Ok(_)) => (Err("the parameters are no object".to_owned()), None),
-            (Err(why), _) | (_, Err(why)) => (Err(why), None),
-        };
-        let (parameters, refused) = match fill {
-            Ok(parameters) => (parameters, None),
+        let region = asking.region.as_ref().and_then(|region| region.fill(&values).ok());
+        let (parameters, refused) = match asking.parameters.fill(&values) {
+            Ok(Value::Object(parameters)) => (parameters, None),
+            Ok(_) => (Map::new(), Some("the parameters are no object".to_owned())),
             Err(why) => (Map::new(), Some(why)),
         };
         let ask = Ask {
@@ -193,10 +190,11 @@ impl Chain {
                     None
                 }
             },
-            _ => match &asked.draft.code {
-                Some(code) if self.asking.absent.contains(code) => Some(format!("{code}: there is none")),
-                _ => None,
-            },
+            _ => {
+                let code = asked.draft.code.as_deref();
+                let absent = code.and_then(|code| self.asking.proves_absence(code, &asked.draft.detail));
+                absent.map(|absent| format!("{absent}: there is none"))
+            }
         };
         Some((cell, asked))
     }
@@ -274,9 +272,26 @@ struct FanOut<'a, 'r> {
     asking: &'a Arc<Asking>,
     each: &'a Each,
     parent: &'a Asking,
-    pages: VecDeque<(Cell, Exchange)>,
+    pages: VecDeque<Page>,
     ready: VecDeque<Chain>,
-    batch: Option<(Cell, Vec<String>)>,
+    batch: Option<Batch>,
+}
+
+/// An answer whose rows are asked for one by one.
+#[derive(Clone)]
+struct Page {
+    cell: Cell,
+    /// What it was asked for itself.
+    item: Option<String>,
+    exchange: Exchange,
+}
+
+/// Keys to be asked for in one request.
+struct Batch {
+    cell: Cell,
+    /// The item whose rows they are, in a fan-out of a fan-out.
+    of: Option<String>,
+    keys: Vec<String>,
 }
 
 impl<'a> Iterator for FanOut<'a, '_> {
@@ -287,23 +302,27 @@ impl<'a> Iterator for FanOut<'a, '_> {
             if let Some(chain) = self.ready.pop_front() {
                 return Some(chain);
             }
-            let Some((cell, exchange)) = self.pages.pop_front() else {
-                let (cell, keys) = self.batch.take().filter(|(_, keys)| !keys.is_empty())?;
-                return Some(self.of_batch(cell, keys));
+            let Some(page) = self.pages.pop_front() else {
+                let batch = self.batch.take()?;
+                return Some(self.of_batch(batch));
             };
-            self.page(&cell, &exchange);
+            self.page(&page);
         }
     }
 }
 
 impl<'a> FanOut<'a, '_> {
-    fn of_batch(&self, cell: Cell, keys: Vec<String>) -> Chain {
-        let values = Map::from_iter([(self.each.name.clone(), json!({"keys": keys}))]);
-        self.run.chain(self.asking, cell, values, None, keys)
+    fn of_batch(&self, batch: Batch) -> Chain {
+        let mut values = Map::from_iter([(self.each.name.clone(), json!({"keys": batch.keys}))]);
+        if let (Some(name), Some(of)) = (self.parent.item_name(), batch.of) {
+            values.insert(name.to_owned(), of.into());
+        }
+        self.run.chain(self.asking, batch.cell, values, None, batch.keys)
     }
 
     /// What cannot be read here makes no chain; whoever derives finds that and says so.
-    fn page(&mut self, cell: &Cell, exchange: &Exchange) {
+    fn page(&mut self, page: &Page) {
+        let Page { cell, item, exchange } = page;
         let Ok(body) = self.run.kept.body(exchange) else { return };
         let Ok(decoded) = self.run.dialect.decode(&self.parent.call, &body) else { return };
         let Ok(rows) = super::rows_of(self.parent, &decoded) else { return };
@@ -316,12 +335,12 @@ impl<'a> FanOut<'a, '_> {
                     self.ready.push_back(self.run.chain(self.asking, cell.clone(), values, Some(key), Vec::new()));
                 }
                 Some(size) => {
-                    if self.batch.as_ref().is_some_and(|(of, keys)| of != cell || keys.len() >= size)
-                        && let Some((cell, keys)) = self.batch.take()
-                    {
-                        self.ready.push_back(self.of_batch(cell, keys));
+                    let fits = |batch: &Batch| batch.cell == *cell && batch.of == *item && batch.keys.len() < size;
+                    if let Some(full) = self.batch.take_if(|batch| !fits(batch)) {
+                        self.ready.push_back(self.of_batch(full));
                     }
-                    self.batch.get_or_insert_with(|| (cell.clone(), Vec::new())).1.push(key);
+                    let new = || Batch { cell: cell.clone(), of: item.clone(), keys: Vec::new() };
+                    self.batch.get_or_insert_with(new).keys.push(key);
                 }
             }
         }

@@ -56,6 +56,22 @@ pub(super) struct Asking {
     pub is_parent: bool,
 }
 
+impl Asking {
+    /// The name that its own templates use for the row that it is asked for, one by one.
+    pub fn item_name(&self) -> Option<&str> {
+        self.for_each.as_ref().filter(|each| each.batch.is_none()).map(|each| each.name.as_str())
+    }
+
+    /// The one of `absent` that an error is: its code, and the words that must stand in what was said.
+    pub fn proves_absence(&self, code: &str, said: &str) -> Option<&str> {
+        let is = |absent: &&String| match absent.split_once(": ") {
+            None => absent.as_str() == code,
+            Some((of, words)) => of == code && said.contains(words),
+        };
+        self.absent.iter().find(is).map(String::as_str)
+    }
+}
+
 /// `for_each`.
 pub(super) struct Each {
     pub name: String,
@@ -65,9 +81,18 @@ pub(super) struct Each {
     pub batch: Option<usize>,
 }
 
-/// How records follow from one request's rows.
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A request's answers.
+    Request(usize),
+    /// The scope: one row for each cell of the kind.
+    Cells(String),
+}
+
+/// How records follow from one request's rows, or from cells.
 pub(super) struct Rows {
-    pub request: usize,
+    pub of: Of,
     pub filter: Option<Filter>,
     pub id: Filter,
     pub as_of: Option<Filter>,
@@ -108,7 +133,12 @@ impl Compiled {
         let mut records = IndexMap::new();
         for (kind, specs) in &definition.records {
             let rows = specs.0.iter().map(|spec| compiler.rows(kind, spec, &requests));
-            records.insert(kind.clone(), rows.collect::<Result<_, _>>()?);
+            let rows: Vec<Rows> = rows.collect::<Result<_, _>>()?;
+            if rows.len() > 1 && rows.iter().any(|rows| matches!(rows.of, Of::Cells(_))) {
+                let problem = "a record for each cell cannot share its kind with others";
+                return Err(compiler.refuse(&format!("records.{kind}.rows"), problem));
+            }
+            records.insert(kind.clone(), rows);
         }
         if records.is_empty() == definition.kinds.is_empty() {
             return Err(compiler.refuse("records", "a definition has either `records`, or `kinds` that code makes"));
@@ -159,6 +189,11 @@ impl Compiler<'_> {
                 let parent = find("for_each", &each.rows)?;
                 if before[parent].cells != *cells {
                     return Err(self.refuse(&at("for_each"), format!("{} is asked in other cells", each.rows)));
+                }
+                if each.batch.is_some()
+                    && let Some(item) = before[parent].item_name()
+                {
+                    names.push(item);
                 }
                 Some(Each {
                     name: each.name.clone(),
@@ -214,8 +249,12 @@ impl Compiler<'_> {
             }
             Ok((name.clone(), self.jq(&at(&format!("fields.{name}")), code, &all)?))
         });
+        let of = match self.dialect.cells().contains(&spec.rows.as_str()) {
+            true => Of::Cells(spec.rows.clone()),
+            false => Of::Request(find("rows", &spec.rows)?),
+        };
         Ok(Rows {
-            request: find("rows", &spec.rows)?,
+            of,
             filter: self.maybe(&at("where"), spec.filter.as_ref(), &VARIABLES)?,
             id: self.jq(&at("id"), &spec.id, &VARIABLES)?,
             as_of: self.maybe(&at("as_of"), spec.as_of.as_ref(), &all)?,
@@ -235,10 +274,9 @@ impl Compiler<'_> {
         let other = &requests[with];
         let by_item = other.for_each.as_ref().is_some_and(|each| each.batch.is_none());
         match &join.on {
-            None if by_item || other.pages.is_some() || other.for_each.is_some() => {
-                return Err(
-                    self.refuse(at, "without `on`, the other request must be asked once in a cell, in one page")
-                );
+            None if !join.many && (other.pages.is_some() || other.for_each.is_some()) => {
+                let problem = "without `on` and `many`, the other request must be asked once in a cell, in one page";
+                return Err(self.refuse(at, problem));
             }
             Some(_) if by_item && join.key.is_some() => {
                 return Err(self.refuse(at, "a fan-out is found by the key that it was asked for: leave `key` out"));

@@ -72,7 +72,7 @@ pub struct Request {
     /// Other cells than the definition's.
     #[serde(default)]
     pub cells: Option<String>,
-    /// Where it is asked, other than in the cell's own region: `{bucket.BucketRegion}`.
+    /// Where it is asked, other than in the cell's own region: `{bucket.BucketRegion}`. Where that has no value, in the cell's own.
     #[serde(default)]
     pub region: Option<String>,
     /// How it goes on; none: the one answer is whole.
@@ -84,7 +84,8 @@ pub struct Request {
     /// Asked once for each row of another request (or for each batch of them).
     #[serde(default)]
     pub for_each: Option<ForEach>,
-    /// Errors that prove that there is none: `NoSuchBucketPolicy`.
+    /// Errors that prove that there is none: `NoSuchBucketPolicy`; or, where the code says other things too, the code and words of its
+    /// message: `InvalidAccessException: not subscribed`.
     #[serde(default)]
     pub absent: Vec<String>,
     /// jq: whether the answer means anything; false or null: whatever `requires` it is unknown.
@@ -122,7 +123,8 @@ pub struct ForEach {
     pub key: String,
     /// jq: which rows; none: all.
     pub when: Option<String>,
-    /// So many keys in one request, as `{<name>.keys}`.
+    /// So many keys in one request, as `{<name>.keys}`. Where the rows are those of a fan-out too, a batch has rows of one item, and templates
+    /// have the item's key by the name that the fan-out gives it.
     pub batch: Option<usize>,
 }
 
@@ -146,7 +148,8 @@ pub struct Poll {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordSpec {
-    /// The request.
+    /// The request; or a kind of cells (`accounts x regions`): one row for each that is expected, its coordinates, whatever was answered
+    /// there.
     pub rows: String,
     /// jq: which rows; none: all. Joins are not known to it.
     #[serde(default, rename = "where")]
@@ -173,7 +176,8 @@ pub struct RecordSpec {
 pub struct RowJoin {
     /// The other request.
     pub with: String,
-    /// jq over the record's row: the key. None, with `with` a request asked once in a cell: the whole answer.
+    /// jq over the record's row: the key. None, with `with` a request asked once in a cell: the whole answer; none with `many`: all rows, and
+    /// those that were read where not all were (`.known` is false, and `.rows` is there).
     #[serde(default)]
     pub on: Option<String>,
     /// jq over the other request's row: its key; none: the same expression as `on`.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    compiled::Rows,
+    compiled::{Of, Rows},
     joins::{Joins, instant},
     reading::{Reading, Reasons, Row},
     system::Cell,
@@ -25,8 +25,16 @@ pub(super) fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result
             kind.rows(rows)?;
         }
         let lost = std::mem::take(&mut kind.lost);
-        let requests: Vec<usize> = specs.iter().map(|rows| rows.request).collect();
-        let population = match (reading.population(&requests)?, lost.is_empty()) {
+        let mut requests = Vec::new();
+        let mut known = None;
+        for rows in specs {
+            match &rows.of {
+                Of::Request(request) => requests.push(*request),
+                Of::Cells(kind) => known = Some(cells(reading, kind)),
+            }
+        }
+        let known = known.map_or_else(|| reading.population(&requests), Ok)?;
+        let population = match (known, lost.is_empty()) {
             (population, true) => population,
             (Population::Cut(why), false) => Population::Cut(format!("{}; {why}", lost.text())),
             (_, false) => Population::Cut(lost.text()),
@@ -35,6 +43,15 @@ pub(super) fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result
         stood_for.extend(requests);
     }
     reading.gaps(&stood_for, out)
+}
+
+/// Which cells there are is known before anything is asked in them.
+fn cells(reading: &Reading<'_>, kind: &str) -> Population {
+    match reading.cells(kind) {
+        Err(why) => Population::Unread(why.to_owned()),
+        Ok([]) => Population::Unread(format!("the scope names no {kind}")),
+        Ok(_) => Population::Whole,
+    }
 }
 
 struct Kind<'a, 'r, 'o> {
@@ -51,14 +68,28 @@ impl<'a> Kind<'a, '_, '_> {
     fn rows(&mut self, rows: &'a Rows) -> io::Result<()> {
         let reading = self.reading;
         let mut joins = Joins::new(reading, &rows.joins);
-        for expected in reading.expected(rows.request).unwrap_or_default() {
+        let request = match &rows.of {
+            Of::Request(request) => *request,
+            Of::Cells(kind) => {
+                let (exchange, asked) = reading.index.scope_at;
+                for expected in reading.cells(kind).unwrap_or_default() {
+                    let cell = &expected.cell;
+                    joins.enter(cell)?;
+                    let at = val(&json!(cell));
+                    let row = Row { value: at.clone(), exchange, at: asked, item: None };
+                    self.row(rows, &joins, cell, &at, row)?;
+                }
+                return Ok(());
+            }
+        };
+        for expected in reading.expected(request).unwrap_or_default() {
             let cell = &expected.cell;
-            if reading.index.all(rows.request, cell).is_empty() {
+            if reading.index.all(request, cell).is_empty() {
                 continue;
             }
             joins.enter(cell)?;
             let at = val(&json!(cell));
-            let unread = reading.rows(rows.request, cell, &mut |row| self.row(rows, &joins, cell, &at, row))?;
+            let unread = reading.rows(request, cell, &mut |row| self.row(rows, &joins, cell, &at, row))?;
             if let Some(why) = unread {
                 self.lost.add(format!("{cell}: {why}"));
             }

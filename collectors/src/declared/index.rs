@@ -63,6 +63,8 @@ impl Entry {
 pub(super) struct Index {
     /// The expected cells; the error: why they are not known.
     pub scope: Result<Scope, String>,
+    /// The exchange that says so, and its time.
+    pub scope_at: (u64, DateTime<Utc>),
     cells: HashMap<Cell, u32>,
     /// By request, cell, item and page.
     entries: Vec<Entry>,
@@ -76,10 +78,16 @@ impl Index {
     pub fn read(compiled: &Compiled, evidence: &dyn Evidence) -> io::Result<Self> {
         let requests: HashMap<&str, u16> =
             compiled.requests.iter().enumerate().map(|(at, request)| (request.name.as_str(), at as u16)).collect();
-        let mut index = Self { scope: Err("nothing was asked".into()), cells: HashMap::new(), entries: Vec::new() };
+        let mut index = Self {
+            scope: Err("nothing was asked".into()),
+            scope_at: (0, DateTime::UNIX_EPOCH),
+            cells: HashMap::new(),
+            entries: Vec::new(),
+        };
         for exchange in evidence.exchanges() {
             let exchange = exchange?;
             if exchange.operation == SCOPE {
+                index.scope_at = (exchange.number, exchange.started_at);
                 index.scope = match exchange.answer {
                     Answer::Ok => serde_json::from_slice(&evidence.body(&exchange)?)
                         .map_err(|e| format!("the scope is malformed: {e}")),

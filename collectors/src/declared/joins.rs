@@ -42,7 +42,7 @@ impl<'a, 'r> Joins<'a, 'r> {
     /// The store's.
     pub fn enter(&mut self, cell: &Cell) -> io::Result<()> {
         for (join, list) in self.joins.iter().zip(&mut self.lists) {
-            if self.reading.is_fan_out(join.with) {
+            if join.on.is_some() && self.reading.is_fan_out(join.with) {
                 continue;
             }
             let cells = matching(self.reading, join.with, cell);
@@ -149,9 +149,17 @@ impl List {
         Ok(())
     }
 
+    /// Every row that can be read, where there are no keys.
+    fn all(&self) -> Vec<Val> {
+        let rows = self.rows.get("").map(Vec::as_slice).unwrap_or_default();
+        rows.iter().filter_map(|bytes| serde_json::from_slice(bytes).ok().map(|value| val(&value))).collect()
+    }
+
     fn find(&self, join: &Join, row: &Val, variables: &[Val]) -> Val {
-        if let Some(why) = &self.why {
-            return unknown(why);
+        match &self.why {
+            Some(why) if join.on.is_none() && join.many => return in_part(why, self.all()),
+            Some(why) => return unknown(why),
+            None => {}
         }
         let key = match join.on.as_ref().map(|_| key(join, row, variables)).transpose() {
             Ok(key) => key.unwrap_or_default(),
@@ -187,12 +195,21 @@ fn key(join: &Join, row: &Val, variables: &[Val]) -> Result<String, String> {
 }
 
 fn unknown(why: &str) -> Val {
+    not_known(why, Val::Null)
+}
+
+/// What was read of a list that is not known as a whole.
+fn in_part(why: &str, rows: Vec<Val>) -> Val {
+    not_known(why, rows.into_iter().collect())
+}
+
+fn not_known(why: &str, rows: Val) -> Val {
     jq::object([
         ("known", Val::Bool(false)),
         ("why", Val::from(why.to_owned())),
         ("absent", Val::Bool(false)),
         ("row", Val::Null),
-        ("rows", Val::Null),
+        ("rows", rows),
     ])
 }
 

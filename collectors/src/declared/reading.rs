@@ -91,9 +91,17 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// Why they are not known.
     pub fn expected(&self, request: usize) -> Result<&[Expected], &str> {
+        self.cells(&self.asking(request).cells)
+    }
+
+    /// The expected cells of a kind, those too that could not be read.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub fn cells(&self, kind: &str) -> Result<&[Expected], &str> {
         match &self.index.scope {
             Err(why) => Err(why),
-            Ok(scope) => Ok(scope.cells.get(&self.asking(request).cells).map(Vec::as_slice).unwrap_or_default()),
+            Ok(scope) => Ok(scope.cells.get(kind).map(Vec::as_slice).unwrap_or_default()),
         }
     }
 

@@ -457,3 +457,119 @@ fn definitions_are_read_strictly() {
             .contains("no request before it")
     );
 }
+
+const EACH_CELL: &str = "
+requests:
+  detectors:
+    call: x.List
+    pages: {token: Next, into: Token}
+    rows: .Ids
+  detector:
+    call: x.Get
+    for_each: {detector: detectors, key: .}
+records:
+  detection:
+    rows: accounts x regions
+    id: .region
+    join:
+      listed: {with: detectors, many: true}
+      states: {with: detector, many: true}
+    fields:
+      listed: '[$listed.known, $listed.rows]'
+      on: 'if any($states.rows[]; .On) then true elif $listed.known and $states.known then false else null end'
+";
+
+#[test]
+fn a_record_for_each_cell_is_there_whatever_was_answered_in_it() {
+    let west = json!({"account": "1", "region": "eu-west-1"});
+    let ran = run(
+        EACH_CELL,
+        json!([
+            {"call": "x.List", "cell": west, "body": {"Ids": []}},
+            {"call": "x.List", "status": 403, "code": "Denied"},
+        ]),
+    );
+    assert_eq!(*ran.population("detection"), Population::Whole);
+    assert_eq!(ran.ids("detection"), ["eu-west-1", "us-east-1"]);
+    let shown: Vec<Value> =
+        ran.records["detection"].iter().map(|row| json!([row["listed"], row["on"], row["exchange"]])).collect();
+    assert_eq!(shown, [json!([[true, []], false, 1]), json!([[false, []], null, 1])]);
+    let mut scope = scope();
+    scope.cells.get_mut("accounts x regions").unwrap()[1].unread = Some("the role could not be assumed".into());
+    let ran = run_in(scope, EACH_CELL, json!([{"call": "x.List", "body": {"Ids": []}}]));
+    assert_eq!(ran.records["detection"][1]["on"], Value::Null);
+    let nowhere = Scope { cells: BTreeMap::from([("accounts x regions".into(), Vec::new())]), left_out: Vec::new() };
+    assert!(matches!(run_in(nowhere, EACH_CELL, json!([])).population("detection"), Population::Unread(_)));
+}
+
+#[test]
+fn all_rows_of_a_fan_out_are_known_only_where_every_item_answered() {
+    let ids = json!({"call": "x.List", "body": {"Ids": ["a", "b"]}});
+    let on = |answers: Value| {
+        let ran = run(EACH_CELL, answers);
+        ran.records["detection"][0]["on"].clone()
+    };
+    let off = json!({"call": "x.Get", "body": {"On": false}});
+    assert_eq!(on(json!([ids, off])), json!(false));
+    assert_eq!(on(json!([ids, {"call": "x.Get", "item": "a", "status": 403, "code": "Denied"}, off])), Value::Null);
+    let shown = json!({"call": "x.Get", "item": "b", "body": {"On": true}});
+    assert_eq!(on(json!([ids, {"call": "x.Get", "item": "a", "status": 403, "code": "Denied"}, shown])), json!(true));
+}
+
+#[test]
+fn a_code_that_says_several_things_proves_absence_only_by_its_words() {
+    let list = LIST.replace("    rows: .Things", "    rows: .Things\n    absent: ['Invalid: not subscribed']");
+    let said = |message: &str| {
+        let ran = run(&list, json!([{"call": "x.List", "status": 401, "code": "Invalid", "message": message}]));
+        ran.population("thing").clone()
+    };
+    assert!(matches!(said("Account 1 is not subscribed to it"), Population::Absent(_)));
+    assert!(matches!(said("Account 1 is no administrator"), Population::Unread(_)));
+}
+
+#[test]
+fn a_batch_of_rows_of_a_fan_out_has_rows_of_one_item_and_knows_it() {
+    let definition = "
+requests:
+  detectors: {call: x.List, rows: .Ids}
+  ids:
+    call: x.Findings
+    for_each: {detector: detectors, key: .}
+    rows: .Ids
+  findings:
+    call: x.Get
+    for_each: {finding: ids, key: ., batch: 50}
+    parameters: {Detector: '{detector}', Ids: '{finding.keys}'}
+    rows: .Findings
+records:
+  finding: {rows: findings, id: $cell.region + .Id, fields: {}}
+";
+    let ran = run(
+        definition,
+        json!([
+            {"call": "x.List", "body": {"Ids": ["d1", "d2"]}},
+            {"call": "x.Findings", "item": "d1", "body": {"Ids": ["a", "b"]}},
+            {"call": "x.Findings", "item": "d2", "body": {"Ids": ["c"]}},
+            {"call": "x.Get", "item": null, "body": {"Findings": [{"Id": "a"}]}},
+        ]),
+    );
+    let mut asked: Vec<String> =
+        ran.asked.iter().filter(|ask| ask.call == "x.Get").map(|a| json!(a.parameters).to_string()).collect();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked, [r#"{"Detector":"d1","Ids":["a","b"]}"#, r#"{"Detector":"d2","Ids":["c"]}"#]);
+}
+
+#[test]
+fn a_region_without_a_value_is_the_cells_own() {
+    let definition = FAN_OUT.replace("    absent: [NoSuchPolicy]", "    region: '{bucket.Region}'");
+    let ran = run(
+        &definition,
+        json!([
+            {"call": "x.ListBuckets", "body": {"Buckets": [{"Name": "a"}, {"Name": "b", "Region": "eu-north-1"}]}},
+            {"call": "x.GetPolicy", "body": {"Policy": "p"}},
+        ]),
+    );
+    let of = |name: &str| ran.asked.iter().find(|ask| ask.item.as_deref() == Some(name)).unwrap().region.clone();
+    assert_eq!((of("a"), of("b")), (None, Some("eu-north-1".into())));
+}
