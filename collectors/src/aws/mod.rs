@@ -6,6 +6,7 @@ pub mod encode;
 pub mod endpoint;
 pub mod errors;
 pub mod operations;
+pub mod redact;
 mod shapes;
 mod xml;
 
@@ -53,7 +54,13 @@ impl Aws {
 
 impl Dialect for Aws {
     fn check(&self, call: &str) -> Result<(), String> {
-        operations::operation(call).map(|_| ()).ok_or_else(|| "is no call whose model is known".into())
+        if operations::operation(call).is_none() {
+            return Err("is not in the models of definitions/aws/model".into());
+        }
+        if !only_reads(call) {
+            return Err("may change something, or answer with a secret: it is never called".into());
+        }
+        Ok(())
     }
 
     fn actions(&self, call: &str) -> Vec<String> {
@@ -61,7 +68,7 @@ impl Dialect for Aws {
     }
 
     fn decode(&self, call: &str, body: &[u8]) -> Result<Value, String> {
-        let operation = operations::operation(call).ok_or_else(|| format!("{call} is no call whose model is known"))?;
+        let operation = operations::operation(call).ok_or("it is not in the models of definitions/aws/model")?;
         decode::decode(operation, body)
     }
 
@@ -69,3 +76,34 @@ impl Dialect for Aws {
         CELLS
     }
 }
+
+/// What the names of operations that only read begin with.
+const READS: [&str; 8] = ["BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate"];
+
+/// Operations that make a report to be read, and nothing else.
+const REPORTS: [&str; 2] = ["GenerateCredentialReport", "GenerateServiceLastAccessedDetails"];
+
+/// Operations that read what is not evidence: secrets, or the data that the systems are there for.
+const NEVER: [&str; 12] = [
+    "BatchGetItem",
+    "BatchGetSecretValue",
+    "GetAuthorizationToken",
+    "GetFederationToken",
+    "GetItem",
+    "GetObject",
+    "GetParameter",
+    "GetParameters",
+    "GetParametersByPath",
+    "GetPasswordData",
+    "GetSecretValue",
+    "GetSessionToken",
+];
+
+/// Whether a call neither changes anything nor answers with a secret. AssumeRole, Decrypt, GenerateDataKey and whatever creates are none.
+pub fn only_reads(call: &str) -> bool {
+    let name = call.rsplit('.').next().unwrap_or(call);
+    (READS.iter().any(|verb| name.starts_with(verb)) || REPORTS.contains(&name)) && !NEVER.contains(&name)
+}
+
+#[cfg(test)]
+mod tests;
