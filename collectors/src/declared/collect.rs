@@ -57,7 +57,8 @@ pub(super) async fn collect(
                 let pages = parents.get(&each.parent).cloned().unwrap_or_default();
                 let pages = pages.into_iter().filter(|page| cells.contains(&page.cell)).collect();
                 let parent = &compiled.requests[each.parent];
-                Box::new(FanOut { run: &run, asking, each, parent, pages, ready: VecDeque::new(), batch: None })
+                let (asked, ready) = (HashSet::new(), VecDeque::new());
+                Box::new(FanOut { run: &run, asking, each, parent, pages, asked, ready, batch: None })
             }
         };
         let parallel = run.session.parallel().max(1);
@@ -273,6 +274,8 @@ struct FanOut<'a, 'r> {
     each: &'a Each,
     parent: &'a Asking,
     pages: VecDeque<Page>,
+    /// The keys that were asked for already, as hashes with their cells: rows of one key have one answer.
+    asked: HashSet<u64>,
     ready: VecDeque<Chain>,
     batch: Option<Batch>,
 }
@@ -329,6 +332,11 @@ impl<'a> FanOut<'a, '_> {
         let at = val(&json!(cell));
         for row in rows {
             let Ok(Some(key)) = self.each.key_of(&at, row.clone()) else { continue };
+            let mut hasher = DefaultHasher::new();
+            (cell, &key).hash(&mut hasher);
+            if !self.asked.insert(hasher.finish()) {
+                continue;
+            }
             match self.each.batch {
                 None => {
                     let values = Map::from_iter([(self.each.name.clone(), jq::json(&row))]);

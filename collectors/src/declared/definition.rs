@@ -119,7 +119,7 @@ pub struct ForEach {
     pub name: String,
     /// The request whose rows are taken, those of the same cell.
     pub rows: String,
-    /// jq: the row's key, by which joins find the answer.
+    /// jq: the row's key, by which joins find the answer. Rows of the same key are asked for once, with the first one's values.
     pub key: String,
     /// jq: which rows; none: all.
     pub when: Option<String>,

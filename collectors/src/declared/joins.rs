@@ -2,7 +2,8 @@
 //! a fan-out are read when they are asked for.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    cell::RefCell,
+    collections::{HashMap, VecDeque, hash_map::Entry},
     io,
 };
 
@@ -20,7 +21,12 @@ pub(super) struct Joins<'a, 'r> {
     reading: &'r Reading<'a>,
     joins: &'a [Join],
     lists: Vec<Option<List>>,
+    /// Of each fan-out, the answers found last in this cell: those that many rows share are read once.
+    found: RefCell<Vec<VecDeque<(String, Val)>>>,
 }
+
+/// So many answers of a fan-out are kept: more than there are regions.
+const SHARED: usize = 40;
 
 /// The rows of a list by key, in the cells that a row's cell goes with.
 struct List {
@@ -33,7 +39,8 @@ struct List {
 
 impl<'a, 'r> Joins<'a, 'r> {
     pub fn new(reading: &'r Reading<'a>, joins: &'a [Join]) -> Self {
-        Self { reading, joins, lists: joins.iter().map(|_| None).collect() }
+        let found = RefCell::new(joins.iter().map(|_| VecDeque::new()).collect());
+        Self { reading, joins, lists: joins.iter().map(|_| None).collect(), found }
     }
 
     /// Prepares for the rows of a cell.
@@ -41,6 +48,7 @@ impl<'a, 'r> Joins<'a, 'r> {
     /// # Errors
     /// The store's.
     pub fn enter(&mut self, cell: &Cell) -> io::Result<()> {
+        self.found.get_mut().iter_mut().for_each(VecDeque::clear);
         for (join, list) in self.joins.iter().zip(&mut self.lists) {
             if join.on.is_some() && self.reading.is_fan_out(join.with) {
                 continue;
@@ -59,28 +67,41 @@ impl<'a, 'r> Joins<'a, 'r> {
     /// # Errors
     /// The store's.
     pub fn find(&self, cell: &Cell, row: &Val, variables: &[Val]) -> io::Result<Vec<Val>> {
-        let found = self.joins.iter().zip(&self.lists).map(|(join, list)| match list {
+        let found = self.joins.iter().zip(&self.lists).enumerate().map(|(at, (join, list))| match list {
             Some(list) => Ok(list.find(join, row, variables)),
-            None => self.of_item(join, cell, row, variables),
+            None => self.of_item(at, join, cell, row, variables),
         });
         found.collect()
     }
 
     /// The answer that was asked for a row's key.
-    fn of_item(&self, join: &Join, cell: &Cell, row: &Val, variables: &[Val]) -> io::Result<Val> {
+    fn of_item(&self, at: usize, join: &Join, cell: &Cell, row: &Val, variables: &[Val]) -> io::Result<Val> {
         let key = match key(join, row, variables) {
             Ok(key) => key,
             Err(why) => return Ok(unknown(&why)),
         };
+        if let Some((_, found)) = self.found.borrow()[at].iter().find(|(of, _)| *of == key) {
+            return Ok(found.clone());
+        }
+        let answer = self.read_item(join, cell, &key)?;
+        let mut found = self.found.borrow_mut();
+        if found[at].len() == SHARED {
+            found[at].pop_front();
+        }
+        found[at].push_back((key, answer.clone()));
+        Ok(answer)
+    }
+
+    fn read_item(&self, join: &Join, cell: &Cell, key: &str) -> io::Result<Val> {
         let mut rows = Vec::new();
         let mut absent = false;
         for expected in matching(self.reading, join.with, cell) {
-            match self.reading.item_state(join.with, &expected.cell, &key)? {
+            match self.reading.item_state(join.with, &expected.cell, key)? {
                 State::Whole => {}
                 State::Absent(_) => absent = true,
                 State::Cut(why) | State::Unread(why) => return Ok(unknown(&why)),
             }
-            let unread = self.reading.item_rows(join.with, &expected.cell, &key, &mut |found| {
+            let unread = self.reading.item_rows(join.with, &expected.cell, key, &mut |found| {
                 rows.push(found.value);
                 Ok(())
             })?;
@@ -88,7 +109,7 @@ impl<'a, 'r> Joins<'a, 'r> {
                 return Ok(unknown(&why));
             }
         }
-        Ok(known(join, rows, absent, &key))
+        Ok(known(join, rows, absent, key))
     }
 }
 

@@ -573,3 +573,38 @@ fn a_region_without_a_value_is_the_cells_own() {
     let of = |name: &str| ran.asked.iter().find(|ask| ask.item.as_deref() == Some(name)).unwrap().region.clone();
     assert_eq!((of("a"), of("b")), (None, Some("eu-north-1".into())));
 }
+
+#[test]
+fn rows_of_one_key_are_asked_for_once_and_share_the_answer() {
+    let definition = "
+requests:
+  disks: {call: x.ListDisks, rows: .Disks}
+  keys:
+    call: x.DescribeKey
+    for_each: {disk: disks, key: .Key, when: .Key != null}
+    parameters: {Key: '{disk.Key}'}
+records:
+  disk:
+    rows: disks
+    id: '\"\\($cell.region)/\\(.Name)\"'
+    join: {key: {with: keys, on: .Key}}
+    fields: {manager: $key.row.Manager, known: $key.known}
+";
+    let disks = json!({"Disks": [
+        {"Name": "a", "Key": "k1"}, {"Name": "b", "Key": "k2"}, {"Name": "c", "Key": "k1"}, {"Name": "d", "Key": "k2"},
+    ]});
+    let answers = json!([
+        {"call": "x.ListDisks", "body": disks.to_string()},
+        {"call": "x.DescribeKey", "item": "k1", "body": "{\"Manager\": \"CUSTOMER\"}"},
+        {"call": "x.DescribeKey", "item": "k2", "status": 403, "code": "AccessDenied"},
+    ]);
+    let ran = run(definition, answers);
+    // Once in each of the two regions.
+    assert_eq!(ran.asked.iter().filter(|ask| ask.call == "x.DescribeKey").count(), 4);
+    assert_eq!(*ran.population("disk"), Population::Whole);
+    for (at, disk) in ran.records["disk"].iter().enumerate() {
+        let known = at % 2 == 0;
+        assert_eq!((&disk["known"], disk["manager"] == "CUSTOMER"), (&json!(known), known), "{disk}");
+    }
+    assert_eq!(ran.derived.gaps.len(), 1, "{:?}", ran.derived.gaps);
+}
