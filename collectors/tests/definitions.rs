@@ -157,11 +157,16 @@ fn signing_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The calls that have pages, each with the member that holds the token.
-fn paged(yaml: &str) -> Vec<(String, String)> {
+/// The calls that have pages, each with the members that say that there is more.
+fn paged(yaml: &str) -> Vec<(String, Map<String, Value>)> {
     let definition: collectors::declared::definition::Definition = serde_saphyr::from_str(yaml).unwrap();
-    let requests = definition.requests.values();
-    requests.filter_map(|request| Some((request.call.clone(), request.pages.as_ref()?.token.clone()))).collect()
+    let paged = definition.requests.values().filter_map(|request| {
+        let pages = request.pages.as_ref()?;
+        let mut more = Map::from_iter([(pages.token.clone(), "again".into())]);
+        more.extend(pages.more.clone().map(|more| (more, true.into())));
+        Some((request.call.clone(), more))
+    });
+    paged.collect()
 }
 
 fn fixture(id: &str) -> PathBuf {

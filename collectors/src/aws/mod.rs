@@ -2,9 +2,12 @@
 
 pub mod config;
 pub mod decode;
+pub mod definitions;
+mod dialect;
 pub mod encode;
 pub mod endpoint;
 pub mod errors;
+mod iam;
 pub mod operations;
 pub mod redact;
 mod shapes;
@@ -14,11 +17,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub use dialect::{AwsDialect, CELLS, only_reads};
+
 use self::config::{Accounts, AwsConfig, Regions};
 use crate::{contract::Source, declared::system::Dialect};
-
-/// The kinds of cells: the source itself (the organisation), each account, each region of each account.
-pub const CELLS: &[&str] = &["source", "accounts", "accounts x regions"];
 
 /// Opens the accounts of the configuration as a source. Nothing is asked yet.
 pub fn open(config: &AwsConfig, name: &str) -> Source {
@@ -54,55 +56,20 @@ impl Aws {
 
 impl Dialect for Aws {
     fn check(&self, call: &str) -> Result<(), String> {
-        if operations::operation(call).is_none() {
-            return Err("is not in the models of definitions/aws/model".into());
-        }
-        if !only_reads(call) {
-            return Err("may change something, or answer with a secret: it is never called".into());
-        }
-        Ok(())
+        AwsDialect.check(call)
     }
 
     fn actions(&self, call: &str) -> Vec<String> {
-        operations::actions(call)
+        AwsDialect.actions(call)
     }
 
     fn decode(&self, call: &str, body: &[u8]) -> Result<Value, String> {
-        let operation = operations::operation(call).ok_or("it is not in the models of definitions/aws/model")?;
-        decode::decode(operation, body)
+        AwsDialect.decode(call, body)
     }
 
     fn cells(&self) -> &'static [&'static str] {
         CELLS
     }
-}
-
-/// What the names of operations that only read begin with.
-const READS: [&str; 8] = ["BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate"];
-
-/// Operations that make a report to be read, and nothing else.
-const REPORTS: [&str; 2] = ["GenerateCredentialReport", "GenerateServiceLastAccessedDetails"];
-
-/// Operations that read what is not evidence: secrets, or the data that the systems are there for.
-const NEVER: [&str; 12] = [
-    "BatchGetItem",
-    "BatchGetSecretValue",
-    "GetAuthorizationToken",
-    "GetFederationToken",
-    "GetItem",
-    "GetObject",
-    "GetParameter",
-    "GetParameters",
-    "GetParametersByPath",
-    "GetPasswordData",
-    "GetSecretValue",
-    "GetSessionToken",
-];
-
-/// Whether a call neither changes anything nor answers with a secret. AssumeRole, Decrypt, GenerateDataKey and whatever creates are none.
-pub fn only_reads(call: &str) -> bool {
-    let name = call.rsplit('.').next().unwrap_or(call);
-    (READS.iter().any(|verb| name.starts_with(verb)) || REPORTS.contains(&name)) && !NEVER.contains(&name)
 }
 
 #[cfg(test)]

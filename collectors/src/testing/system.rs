@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     contract::{Answer, BoxFuture, Context},
@@ -75,25 +75,25 @@ struct Shared {
     answers: Vec<Scripted>,
     at: DateTime<Utc>,
     fault: Option<(String, Fault)>,
-    /// Members that carry the next token, for [`Fault::Circle`].
-    tokens: Vec<(String, String)>,
+    /// By call, what its answers must have to go on for ever, for [`Fault::Circle`].
+    circles: Vec<(String, Map<String, Value>)>,
     asked: Mutex<Vec<Ask>>,
 }
 
 impl<D: Dialect> Scripts<D> {
     /// A system whose answers are these; the first that matches is given.
     pub fn new(dialect: D, judge: Judge, scope: Scope, answers: Vec<Scripted>, at: DateTime<Utc>) -> Self {
-        let shared = Shared { answers, at, fault: None, tokens: Vec::new(), asked: Mutex::default() };
+        let shared = Shared { answers, at, fault: None, circles: Vec::new(), asked: Mutex::default() };
         Self { dialect, judge, scope, shared: Arc::new(shared) }
     }
 
-    /// The same with a fault. `tokens` are the calls that have pages, each with the member that holds the token.
-    pub fn faulty(self, call: &str, fault: Fault, tokens: Vec<(String, String)>) -> Self {
+    /// The same with a fault. `circles` are the calls that have pages, each with the members that say that there is more.
+    pub fn faulty(self, call: &str, fault: Fault, circles: Vec<(String, Map<String, Value>)>) -> Self {
         let shared = Shared {
             answers: self.shared.answers.clone(),
             at: self.shared.at,
             fault: Some((call.to_owned(), fault)),
-            tokens,
+            circles,
             asked: Mutex::default(),
         };
         Self { shared: Arc::new(shared), ..self }
@@ -232,8 +232,8 @@ impl<D: Dialect> Script<D> {
         if fault == Some(Fault::Circle)
             && let Some(Value::Object(members)) = &mut decoded
         {
-            for (_, token) in self.shared.tokens.iter().filter(|(call, _)| *call == ask.call) {
-                members.insert(token.clone(), "again".into());
+            for (_, more) in self.shared.circles.iter().filter(|(call, _)| *call == ask.call) {
+                members.extend(more.clone());
             }
         }
         Asked { draft, extension: "txt", body: Some(body), decoded }

@@ -18,8 +18,12 @@ use crate::{
 };
 
 /// Kinds of records, each with the name that rows have and IAM's own count of them.
-const KINDS: [(&str, &str, &str); 4] =
-    [("user", "User", "Users"), ("group", "Group", "Groups"), ("role", "Role", "Roles"), ("policy", "Policy", "Policies")];
+const KINDS: [(&str, &str, &str); 4] = [
+    ("user", "User", "Users"),
+    ("group", "Group", "Groups"),
+    ("role", "Role", "Roles"),
+    ("policy", "Policy", "Policies"),
+];
 
 /// Makes users, groups, roles, policies and administrators.
 ///
@@ -132,15 +136,21 @@ impl Account {
     /// Goes through policies and groups, and holds what they grant, not their texts.
     fn read(reading: &Reading<'_>, expected: &Expected) -> io::Result<Self> {
         let cell = expected.cell.clone();
-        let mut account =
-            Self { cell, policies: HashMap::new(), groups: HashMap::new(), second_factors: HashMap::new(), unread: None };
+        let mut account = Self {
+            cell,
+            policies: HashMap::new(),
+            groups: HashMap::new(),
+            second_factors: HashMap::new(),
+            unread: None,
+        };
         let (details, versions) = (reading.request("details"), reading.request("aws_policy_versions"));
         reading.rows(details, &expected.cell, &mut |row| {
             let value = jq::json(&row.value);
             if let (true, Some(arn)) = (value["Type"] == "Policy", value["Arn"].as_str()) {
                 let current = value["PolicyVersionList"].as_array().into_iter().flatten();
                 let document = current.into_iter().find(|version| version["IsDefaultVersion"] == true);
-                let grants = document.map_or(Err("it has no version in force".into()), |v| policy::grants(&v["Document"]));
+                let grants =
+                    document.map_or(Err("it has no version in force".into()), |v| policy::grants(&v["Document"]));
                 account.policies.insert(arn.to_owned(), grants);
             }
             Ok(())
@@ -202,8 +212,12 @@ impl Account {
         };
         let mut fields: Map<String, Value> = self.cell.0.iter().map(|(name, at)| (name.clone(), json!(at))).collect();
         let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        let attached: Vec<&Value> =
-            value["AttachedManagedPolicies"].as_array().into_iter().flatten().map(|policy| &policy["PolicyArn"]).collect();
+        let attached: Vec<&Value> = value["AttachedManagedPolicies"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|policy| &policy["PolicyArn"])
+            .collect();
         let name = &value[format!("{}Name", value["Type"].as_str().unwrap_or_default())];
         add("name", name.clone());
         add("path", value["Path"].clone());
@@ -329,7 +343,10 @@ impl Account {
         fields.insert("by".into(), json!(held.paths));
         fields.insert("not_read".into(), json!(held.unread));
         fields.insert("mfa_active".into(), take("mfa_active"));
-        fields.insert("service_linked".into(), json!(take("path").as_str().is_some_and(|p| p.starts_with("/aws-service-role/"))));
+        fields.insert(
+            "service_linked".into(),
+            json!(take("path").as_str().is_some_and(|p| p.starts_with("/aws-service-role/"))),
+        );
         Record { id: principal.id.clone(), as_of: principal.as_of, exchange: principal.exchange, fields }
     }
 
@@ -347,12 +364,16 @@ impl Account {
             match summary.as_ref().and_then(|(summary, _)| summary["SummaryMap"][total].as_u64()) {
                 Some(count) if count == listed => {}
                 Some(count) => {
-                    let why = format!("{}: {listed} {kind} records were listed, and IAM counts {count} {total}", self.cell);
+                    let why =
+                        format!("{}: {listed} {kind} records were listed, and IAM counts {count} {total}", self.cell);
                     if let Some(population) = populations.get_mut(kind) {
                         cut(population, &why);
                     }
                 }
-                None => out.gap(format!("{}: the {listed} {kind} records could not be counted against IAM's own number", self.cell)),
+                None => out.gap(format!(
+                    "{}: the {listed} {kind} records could not be counted against IAM's own number",
+                    self.cell
+                )),
             }
         }
         Ok(())

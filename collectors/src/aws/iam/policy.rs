@@ -92,7 +92,9 @@ pub fn grants(document: &Value) -> Result<Grants, String> {
                     grants.grant = found;
                 }
             }
-            Some("Deny") => grants.denies_all |= reach == Reach::All && !conditional && allowed(statement)? == Grant::Full,
+            Some("Deny") => {
+                grants.denies_all |= reach == Reach::All && !conditional && allowed(statement)? == Grant::Full
+            }
             Some("Allow") => {}
             _ => return Err("a statement neither allows nor denies".into()),
         }
@@ -139,7 +141,9 @@ fn reach(statement: &Value) -> Reach {
         }
         let parts: Vec<&str> = resource.splitn(6, ':').collect();
         match parts.as_slice() {
-            ["arn", _, service, _, _, "*" | "user/*" | "group/*" | "role/*" | "policy/*"] if matches(service, "iam") => {
+            ["arn", _, service, _, _, "*" | "user/*" | "group/*" | "role/*" | "policy/*"]
+                if matches(service, "iam") =>
+            {
                 Reach::Iam
             }
             _ => Reach::Some,
@@ -221,7 +225,11 @@ mod tests {
     #[test]
     fn every_spelling_of_everything_is_full() {
         for action in [json!("*"), json!(["s3:Get*", "*"]), json!("*:*"), json!("**")] {
-            assert_eq!(of(json!({"Effect": "Allow", "Action": action, "Resource": "*"})).grant, Grant::Full, "{action}");
+            assert_eq!(
+                of(json!({"Effect": "Allow", "Action": action, "Resource": "*"})).grant,
+                Grant::Full,
+                "{action}"
+            );
         }
         let all_but = json!({"Effect": "Allow", "NotAction": ["aws-portal:*"], "Resource": ["*"]});
         assert_eq!(of(all_but).grant, Grant::Full);
@@ -257,7 +265,9 @@ mod tests {
 
     #[test]
     fn encoded_documents_are_read_and_what_is_none_is_refused() {
-        let encoded = json!("%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%7D");
+        let encoded = json!(
+            "%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22%2A%22%2C%22Resource%22%3A%22%2A%22%7D%7D"
+        );
         assert_eq!(grants(&encoded).unwrap().grant, Grant::Full);
         for document in [json!(null), json!("%7B"), json!({}), json!({"Statement": [{"Effect": "Maybe"}]})] {
             assert!(grants(&document).is_err(), "{document}");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::access::cut;
 use crate::{
-    contract::{Population, Record, Records},
+    contract::{Record, Records},
     declared::{
         reading::{Reading, State},
         system::{Cell, Expected},
@@ -56,9 +56,13 @@ pub fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
                 Some(count) if count == listed => {}
                 Some(count) => cut(
                     &mut users,
-                    &format!("{cell}: the report of {} lists {listed} users, and IAM counts {count}", found.generated_text),
+                    &format!(
+                        "{cell}: the report of {} lists {listed} users, and IAM counts {count}",
+                        found.generated_text
+                    ),
                 ),
-                None => out.gap(format!("{cell}: the report's {listed} users could not be counted against IAM's own number")),
+                None => out
+                    .gap(format!("{cell}: the report's {listed} users could not be counted against IAM's own number")),
             }
             for row in found.rows.iter().filter(|row| row.get("user") != ROOT) {
                 user(out, cell, found, row, at)?;
@@ -85,7 +89,9 @@ fn central_management(reading: &Reading<'_>) -> io::Result<Option<bool>> {
             State::Whole => {
                 let answer = reading.answer(request, &expected.cell, None)?;
                 let features = answer.as_ref().and_then(|(answer, _)| answer["EnabledFeatures"].as_array());
-                return Ok(features.map(|features| features.iter().any(|feature| feature == "RootCredentialsManagement")));
+                return Ok(
+                    features.map(|features| features.iter().any(|feature| feature == "RootCredentialsManagement"))
+                );
             }
             State::Cut(_) | State::Unread(_) => {}
         }
@@ -109,7 +115,13 @@ fn root(
     fields.insert("signing_certificates".into(), summary["AccountSigningCertificatesPresent"].clone());
     fields.insert("password_present".into(), json!(flag("AccountPasswordPresent")));
     fields.insert("central_management".into(), json!(management));
-    let used = row.map(|(_, row)| [row.time("password_last_used"), row.time("access_key_1_last_used_date"), row.time("access_key_2_last_used_date")]);
+    let used = row.map(|(_, row)| {
+        [
+            row.time("password_last_used"),
+            row.time("access_key_1_last_used_date"),
+            row.time("access_key_2_last_used_date"),
+        ]
+    });
     let used = used.and_then(|times| times.into_iter().flatten().max());
     fields.insert("last_used".into(), json!(used));
     fields.insert("generated_at".into(), json!(row.map(|(report, _)| &report.generated_text)));
@@ -126,7 +138,9 @@ fn user(out: &mut dyn Records, cell: &Cell, report: &Report, row: &Line, at: Dat
     let mut used: Vec<Option<DateTime<Utc>>> = Vec::new();
     if password == Some(true) {
         // Never used: as old as the password itself.
-        used.push(row.time("password_last_used").or(row.time("password_last_changed")).or(row.time("user_creation_time")));
+        used.push(
+            row.time("password_last_used").or(row.time("password_last_changed")).or(row.time("user_creation_time")),
+        );
     }
     for key in keys.iter().filter(|key| key.active() == Some(true)) {
         used.push(key.time("last_used_date").or(key.time("last_rotated")));
@@ -182,7 +196,10 @@ fn devices(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
             fields.insert("user".into(), device["User"]["Arn"].clone());
             fields.insert("assigned".into(), json!(!device["User"].is_null()));
             fields.insert("enabled_at".into(), json!(enabled));
-            out.record("virtual_mfa_device", Record { id: serial.into(), as_of: enabled, exchange: row.exchange, fields })
+            out.record(
+                "virtual_mfa_device",
+                Record { id: serial.into(), as_of: enabled, exchange: row.exchange, fields },
+            )
         })?;
         if let Some(why) = unread {
             cut(&mut population, &why);
