@@ -1,12 +1,11 @@
 //! Records by a definition's own expressions. What an expression cannot make of a row is null, and said; a row that cannot have an id is
 //! missing from its list, and said.
 
-use std::{collections::HashMap, io};
+use std::io;
 
 use chrono::{DateTime, Utc};
 use jq::{Filter, Val, val};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::{
     compiled::{Of, Rows},
@@ -20,7 +19,7 @@ use crate::contract::{Population, Record, Records};
 pub(super) fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
     let mut stood_for = Vec::new();
     for (name, specs) in &reading.compiled.records {
-        let mut kind = Kind { reading, name, out: &mut *out, seen: HashMap::new(), lost: Reasons::default() };
+        let mut kind = Kind { reading, name, out: &mut *out, lost: Reasons::default() };
         for rows in specs {
             kind.rows(rows)?;
         }
@@ -58,8 +57,6 @@ struct Kind<'a, 'r, 'o> {
     reading: &'r Reading<'a>,
     name: &'a str,
     out: &'o mut dyn Records,
-    /// The ids of records, and what was in them, both as hashes.
-    seen: HashMap<u128, u128>,
     /// Rows that no record could be made of.
     lost: Reasons,
 }
@@ -134,7 +131,7 @@ impl<'a> Kind<'a, '_, '_> {
             fields.insert(name.clone(), self.value(filter, name, &variables, &row.value));
         }
         let record = Record { id, as_of, exchange: row.exchange, fields };
-        if self.is_new(&record)? { self.out.record(self.name, record) } else { Ok(()) }
+        self.out.record(self.name, record)
     }
 
     /// A member's value; null where the expression fails, which is said.
@@ -147,31 +144,6 @@ impl<'a> Kind<'a, '_, '_> {
             }
         }
     }
-
-    /// A list that changes while it is read may show a row twice: the first stands, and a second that differs is said.
-    fn is_new(&mut self, record: &Record) -> io::Result<bool> {
-        let content = hash(&serde_json::to_vec(&(&record.as_of, &record.fields))?);
-        let id = hash(record.id.as_bytes());
-        match self.seen.insert(id, content) {
-            None => Ok(true),
-            Some(before) => {
-                if before != content {
-                    self.seen.insert(id, before);
-                    self.out.gap(format!(
-                        "{} {} was answered twice, and not the same: the list changed while it was read; the first answer stands",
-                        self.name, record.id
-                    ));
-                }
-                Ok(false)
-            }
-        }
-    }
-}
-
-/// The first 128 bits of SHA-256.
-fn hash(bytes: &[u8]) -> u128 {
-    let digest: [u8; 32] = Sha256::digest(bytes).into();
-    digest[..16].iter().fold(0, |hash, byte| hash << 8 | u128::from(*byte))
 }
 
 /// RFC 3339, or seconds since 1970.

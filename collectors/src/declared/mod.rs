@@ -9,6 +9,7 @@ pub mod definition;
 mod derive;
 mod index;
 mod joins;
+mod once;
 pub mod reading;
 pub mod system;
 mod template;
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 use self::{
     compiled::{Asking, Each},
+    once::Once,
     reading::Reading,
     system::System,
 };
@@ -70,9 +72,10 @@ impl Collector for Declared {
         std::thread::scope(|scope| {
             let work = || {
                 let reading = Reading::new(&self.compiled, self.system.as_ref(), evidence)?;
+                let mut once = Once::new(out);
                 match self.code {
-                    None => derive::derive(&reading, out),
-                    Some(code) => code(&reading, out),
+                    None => derive::derive(&reading, &mut once),
+                    Some(code) => code(&reading, &mut once),
                 }
             };
             let thread = std::thread::Builder::new().name("derive".into()).stack_size(jq::STACK_BYTES);
