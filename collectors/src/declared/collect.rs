@@ -168,7 +168,7 @@ impl Chain {
         let mut asked = self.ask_until_ready(&ask).await;
         if let Some(decoded) = &asked.decoded
             && asked.draft.answer == Answer::Ok
-            && let Err(why) = super::rows_of(&self.asking, decoded)
+            && let Err(why) = super::rows_of(&self.asking, ask.item.as_deref(), decoded)
         {
             asked.draft.answer = Answer::Failed;
             asked.draft.detail = format!("{}; {why}", asked.draft.detail);
@@ -328,10 +328,10 @@ impl<'a> FanOut<'a, '_> {
         let Page { cell, item, exchange } = page;
         let Ok(body) = self.run.kept.body(exchange) else { return };
         let Ok(decoded) = self.run.dialect.decode(&self.parent.call, &body) else { return };
-        let Ok(rows) = super::rows_of(self.parent, &decoded) else { return };
+        let Ok(rows) = super::rows_of(self.parent, item.as_deref(), &decoded) else { return };
         let at = val(&json!(cell));
         for row in rows {
-            let Ok(Some(key)) = self.each.key_of(&at, row.clone()) else { continue };
+            let Ok(Some(key)) = self.each.key_of(&at, item.as_deref(), row.clone()) else { continue };
             let mut hasher = DefaultHasher::new();
             (cell, &key).hash(&mut hasher);
             if !self.asked.insert(hasher.finish()) {
@@ -339,7 +339,10 @@ impl<'a> FanOut<'a, '_> {
             }
             match self.each.batch {
                 None => {
-                    let values = Map::from_iter([(self.each.name.clone(), jq::json(&row))]);
+                    let mut values = Map::from_iter([(self.each.name.clone(), jq::json(&row))]);
+                    if let (Some(name), Some(of)) = (self.parent.item_name(), item) {
+                        values.insert(name.to_owned(), of.clone().into());
+                    }
                     self.ready.push_back(self.run.chain(self.asking, cell.clone(), values, Some(key), Vec::new()));
                 }
                 Some(size) => {

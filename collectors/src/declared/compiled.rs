@@ -105,6 +105,8 @@ pub(super) struct Rows {
 pub(super) struct Join {
     pub name: String,
     pub with: usize,
+    /// Whether an answer is found by the key that it was asked for.
+    pub by_item: bool,
     pub on: Option<Filter>,
     pub key: Option<Filter>,
     pub many: bool,
@@ -169,6 +171,9 @@ impl Compiler<'_> {
     fn request(&self, name: &str, request: &Request, before: &[Asking]) -> Result<Asking, DefinitionError> {
         let at = |field: &str| format!("requests.{name}.{field}");
         self.dialect.check(&request.call).map_err(|why| self.refuse(&at("call"), why))?;
+        if self.dialect.cells().contains(&name) {
+            return Err(self.refuse(&at("call"), format!("{name:?} is a kind of cells: name the request otherwise")));
+        }
         let cells = request.cells.as_ref().unwrap_or(&self.definition.cells);
         if !self.dialect.cells().contains(&cells.as_str()) {
             let known = self.dialect.cells().join(", ");
@@ -190,16 +195,12 @@ impl Compiler<'_> {
                 if before[parent].cells != *cells {
                     return Err(self.refuse(&at("for_each"), format!("{} is asked in other cells", each.rows)));
                 }
-                if each.batch.is_some()
-                    && let Some(item) = before[parent].item_name()
-                {
-                    names.push(item);
-                }
+                names.extend(before[parent].item_name());
                 Some(Each {
                     name: each.name.clone(),
                     parent,
-                    key: self.jq(&at("for_each.key"), &each.key, &["$cell"])?,
-                    when: self.maybe(&at("for_each.when"), each.when.as_ref(), &["$cell"])?,
+                    key: self.jq(&at("for_each.key"), &each.key, &VARIABLES[..2])?,
+                    when: self.maybe(&at("for_each.when"), each.when.as_ref(), &VARIABLES[..2])?,
                     batch: each.batch,
                 })
             }
@@ -214,7 +215,7 @@ impl Compiler<'_> {
             parameters: template("parameters", &Value::Object(request.parameters.clone()))?,
             region: request.region.as_ref().map(|region| template("region", &region.clone().into())).transpose()?,
             pages: request.pages.clone(),
-            rows: self.maybe(&at("rows"), request.rows.as_ref(), &[])?,
+            rows: self.maybe(&at("rows"), request.rows.as_ref(), &["$item"])?,
             for_each,
             absent: request.absent.clone(),
             usable: self.maybe(&at("usable"), request.usable.as_ref(), &[])?,
@@ -272,14 +273,12 @@ impl Compiler<'_> {
         requests: &[Asking],
     ) -> Result<Join, DefinitionError> {
         let other = &requests[with];
-        let by_item = other.for_each.as_ref().is_some_and(|each| each.batch.is_none());
+        // By the key that it was asked for; with a `key`, a fan-out is a list as any other.
+        let by_item = join.on.is_some() && join.key.is_none() && other.item_name().is_some();
         match &join.on {
             None if !join.many && (other.pages.is_some() || other.for_each.is_some()) => {
                 let problem = "without `on` and `many`, the other request must be asked once in a cell, in one page";
                 return Err(self.refuse(at, problem));
-            }
-            Some(_) if by_item && join.key.is_some() => {
-                return Err(self.refuse(at, "a fan-out is found by the key that it was asked for: leave `key` out"));
             }
             Some(_) if !by_item && other.rows.is_none() => {
                 return Err(self.refuse(at, format!("{} has no `rows` to be found by key", other.name)));
@@ -289,6 +288,7 @@ impl Compiler<'_> {
         Ok(Join {
             name: name.into(),
             with,
+            by_item,
             on: self.maybe(&format!("{at}.on"), join.on.as_ref(), &VARIABLES)?,
             key: self.maybe(&format!("{at}.key"), join.key.as_ref().or(join.on.as_ref()), &VARIABLES)?,
             many: join.many,

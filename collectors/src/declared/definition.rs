@@ -78,7 +78,7 @@ pub struct Request {
     /// How it goes on; none: the one answer is whole.
     #[serde(default)]
     pub pages: Option<Pages>,
-    /// jq: the array of rows in an answer; none: the answer is one row.
+    /// jq: the array of rows in an answer; none: the answer is one row. It sees `$item`, the key that the answer was asked for.
     #[serde(default)]
     pub rows: Option<String>,
     /// Asked once for each row of another request (or for each batch of them).
@@ -119,12 +119,12 @@ pub struct ForEach {
     pub name: String,
     /// The request whose rows are taken, those of the same cell.
     pub rows: String,
-    /// jq: the row's key, by which joins find the answer. Rows of the same key are asked for once, with the first one's values.
+    /// jq: the row's key, by which joins find the answer; `$item` is the key that the row itself was asked for, in a fan-out of a fan-out,
+    /// and templates have it by the name that the first fan-out gives it. Rows of the same key are asked for once, with the first one's values.
     pub key: String,
     /// jq: which rows; none: all.
     pub when: Option<String>,
-    /// So many keys in one request, as `{<name>.keys}`. Where the rows are those of a fan-out too, a batch has rows of one item, and templates
-    /// have the item's key by the name that the fan-out gives it.
+    /// So many keys in one request, as `{<name>.keys}`. Where the rows are those of a fan-out too, a batch has rows of one item.
     pub batch: Option<usize>,
 }
 

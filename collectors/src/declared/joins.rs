@@ -50,7 +50,7 @@ impl<'a, 'r> Joins<'a, 'r> {
     pub fn enter(&mut self, cell: &Cell) -> io::Result<()> {
         self.found.get_mut().iter_mut().for_each(VecDeque::clear);
         for (join, list) in self.joins.iter().zip(&mut self.lists) {
-            if join.on.is_some() && self.reading.is_fan_out(join.with) {
+            if join.by_item {
                 continue;
             }
             let cells = matching(self.reading, join.with, cell);

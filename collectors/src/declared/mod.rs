@@ -85,11 +85,12 @@ impl Collector for Declared {
     }
 }
 
-/// The rows of an answer.
-fn rows_of(asking: &Asking, decoded: &Value) -> Result<Vec<Val>, String> {
+/// The rows of an answer, which was asked for `item`.
+fn rows_of(asking: &Asking, item: Option<&str>, decoded: &Value) -> Result<Vec<Val>, String> {
     let answer = jq::val(decoded);
     let Some(filter) = &asking.rows else { return Ok(vec![answer]) };
-    match filter.one(&[], answer) {
+    let item = item.map_or(Val::Null, |item| Val::from(item.to_owned()));
+    match filter.one(&[item], answer) {
         // Null too: where a system leaves an empty list out, the definition says so (`.Rows // []`).
         Ok(Val::Arr(rows)) => Ok(rows.iter().cloned().collect()),
         Ok(_) => Err(format!("the answer has no list where the rows of {} should be", asking.name)),
@@ -98,9 +99,10 @@ fn rows_of(asking: &Asking, decoded: &Value) -> Result<Vec<Val>, String> {
 }
 
 impl Each {
-    /// The key of a row; `None`: the row is not asked for.
-    fn key_of(&self, cell: &Val, row: Val) -> Result<Option<String>, String> {
-        let variables = std::slice::from_ref(cell);
+    /// The key of a row; `None`: the row is not asked for. `item` is the key that the row itself was asked for.
+    fn key_of(&self, cell: &Val, item: Option<&str>, row: Val) -> Result<Option<String>, String> {
+        let item = item.map_or(Val::Null, |item| Val::from(item.to_owned()));
+        let variables = &[cell.clone(), item];
         match self.when.as_ref().map(|when| when.one(variables, row.clone())) {
             None | Some(Ok(Val::Bool(true))) => {}
             Some(Ok(Val::Bool(false))) => return Ok(None),

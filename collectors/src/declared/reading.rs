@@ -77,11 +77,6 @@ impl<'a> Reading<'a> {
         found.unwrap_or_else(|| panic!("{} has no request {name}", self.compiled.spec.id))
     }
 
-    /// Whether it is asked for each row of another, one by one.
-    pub(super) fn is_fan_out(&self, request: usize) -> bool {
-        self.asking(request).for_each.as_ref().is_some_and(|each| each.batch.is_none())
-    }
-
     pub(super) fn asking(&self, request: usize) -> &'a Asking {
         &self.compiled.requests[request]
     }
@@ -158,7 +153,7 @@ impl<'a> Reading<'a> {
         let at = jq::val(&serde_json::to_value(cell)?);
         let mut failed = None;
         let read = self.rows(each.parent, cell, &mut |row| {
-            match each.key_of(&at, row.value) {
+            match each.key_of(&at, row.item, row.value) {
                 Ok(None) => {}
                 Ok(Some(key)) => match self.item_state(request, cell, &key)?.why() {
                     None => known += 1,
@@ -260,7 +255,7 @@ impl<'a> Reading<'a> {
         let asking = self.asking(request);
         let mut unread = None;
         for entry in entries.iter().filter(|entry| entry.answer == Answer::Ok) {
-            match self.decoded(asking, entry)?.and_then(|decoded| rows_of(asking, &decoded)) {
+            match self.decoded(asking, entry)?.and_then(|decoded| rows_of(asking, entry.item.as_deref(), &decoded)) {
                 Err(why) => unread = Some(why),
                 Ok(rows) => {
                     for value in rows {

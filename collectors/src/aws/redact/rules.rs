@@ -37,6 +37,9 @@ const SECRET_ENDS: [&str; 11] = [
     "secrettoken",
 ];
 
+/// Members about a person that no question here needs (Identity Store).
+const PERSONAL: [&str; 6] = ["birthdate", "formatted", "phonenumbers", "photos", "postalcode", "streetaddress"];
+
 /// Why the value of a member is removed whole. `around` are the names of the members that it is in, the nearest last.
 pub(super) fn secret_member(name: &str, around: &[&str]) -> Option<&'static str> {
     let plain = plain(name);
@@ -51,6 +54,9 @@ pub(super) fn secret_member(name: &str, around: &[&str]) -> Option<&'static str>
     }
     if plain == "value" && within(&["environment", "environmentVariables"]) {
         return Some("environment-variable");
+    }
+    if PERSONAL.contains(&plain.as_str()) {
+        return Some("personal-data");
     }
     is_secret(&plain).then_some("secret-member")
 }
