@@ -174,9 +174,9 @@ fn allowed(statement: &Value) -> Result<Grant, String> {
     let left = |action: &&str| !patterns.iter().any(|pattern| matches(pattern, action));
     Ok(if all(&patterns) {
         Grant::Limited
-    } else if ESCALATING.iter().all(|action| left(action)) {
+    } else if ESCALATING.iter().all(left) {
         Grant::Full
-    } else if ESCALATING.iter().any(|action| left(action)) {
+    } else if ESCALATING.iter().any(left) {
         Grant::Escalating
     } else {
         Grant::Limited
