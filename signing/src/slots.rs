@@ -6,9 +6,11 @@ mod coverage;
 mod report;
 mod timetable;
 mod track;
+mod windows;
 
 pub use coverage::{Coverage, SlotFinding};
 pub use report::{Change, CoverageReport, JobCoverage, PlanChange, SlotCounts, Uncovered};
+pub use windows::{Events, Range, Windows};
 
 use crate::{
     plan::{Offset, Plan, Schedule},

@@ -150,6 +150,18 @@ pub struct Window {
     pub from: Utc,
     /// The first instant after it.
     pub to: Utc,
+    /// Whether every event in it was read.
+    pub whole: bool,
+    /// The end of the newest window that an earlier run of the job read whole; `None`: the agent knew of none. Before `from`, it tells of
+    /// events that the source no longer keeps and no run read.
+    pub previous: Option<Utc>,
+}
+
+impl Window {
+    /// The end of the newest window that was read whole, this one included.
+    pub fn read_to(&self) -> Option<Utc> {
+        if self.whole { Some(self.to) } else { self.previous }
+    }
 }
 
 /// The rows of a check by result.

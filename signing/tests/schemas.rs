@@ -112,3 +112,29 @@ fn a_member_too_many_or_too_few_does_not_fit_anywhere() {
         }
     }
 }
+
+/// The archive of the vectors reads a state; this is what it would be with events.
+#[test]
+fn a_window_of_events_fits_in_receipts_and_in_run_json() {
+    let window = serde_json::json!({"from": "2026-10-23T04:00:00Z", "to": "2026-11-22T04:00:00Z", "whole": false, "previous": null});
+    let with = |name: &str, pointer: &str, window: &Value| {
+        let (_, mut value) = written().into_iter().find(|(n, _)| n == name).unwrap();
+        value.pointer_mut(pointer).unwrap().as_object_mut().unwrap().insert("window".into(), window.clone());
+        value
+    };
+    for (name, pointer) in [("run", ""), ("statement-receipt", "/predicate/receipt")] {
+        let schema = schema::load(name);
+        assert_eq!(schema::faults(&schema, &with(name, pointer, &window)), Vec::<String>::new(), "{name}");
+        for member in ["from", "to", "whole", "previous"] {
+            let mut less = window.clone();
+            less.as_object_mut().unwrap().remove(member);
+            assert!(!schema::faults(&schema, &with(name, pointer, &less)).is_empty(), "{name}: no {member}");
+        }
+    }
+    let run = with("run", "", &window);
+    let facts: signing::bundle::RunFacts = serde_json::from_value(run.clone()).unwrap();
+    assert_eq!(serde_json::to_value(facts).unwrap(), run);
+    let receipt = with("statement-receipt", "/predicate/receipt", &window);
+    let parsed = signing::statement::Statement::from_bytes(&serde_json::to_vec(&receipt).unwrap()).unwrap();
+    assert_eq!(json(&parsed.to_bytes().unwrap()), receipt);
+}

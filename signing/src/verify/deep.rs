@@ -255,10 +255,18 @@ fn agree(facts: &RunFacts, statement: &Statement, receipt: &Receipt) -> Vec<Stri
     compare("source", facts.source.name.clone(), receipt.job.source().to_owned());
     // No default pass: what was not read in full is not collected.
     let unread = |p: &Population| matches!(p, Population::Unread(_));
-    let whole = facts.gaps.is_empty()
-        && facts.populations.values().all(|p| matches!(p, Population::Whole | Population::Absent(_)));
-    if facts.outcome == Outcome::Collected && !whole {
+    let listed = facts.populations.values().all(|p| matches!(p, Population::Whole | Population::Absent(_)));
+    if facts.outcome == Outcome::Collected && !(listed && facts.gaps.is_empty()) {
         wrong.push("outcome: collected, although not everything was read".to_owned());
+    }
+    match facts.window {
+        Some(window) if window.whole && !listed => {
+            wrong.push("window: read whole, although not everything was read".to_owned());
+        }
+        Some(window) if !window.whole && facts.outcome == Outcome::Collected => {
+            wrong.push("outcome: collected, although its window was not read whole".to_owned());
+        }
+        _ => {}
     }
     if facts.outcome != Outcome::Failed && facts.populations.values().all(unread) {
         wrong.push(format!("outcome: {:?}, although nothing was read", facts.outcome));

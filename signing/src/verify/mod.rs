@@ -223,6 +223,7 @@ fn run(
     }
     limits.extend(deep_limits);
     let newest = walked.order.newest_entry;
+    let events = walked.order.events();
     let head = Head {
         size: checkpoint.size,
         root: Some(checkpoint.root),
@@ -238,6 +239,7 @@ fn run(
         numbers: &numbers,
         findings: &findings_by_code,
         coverage: &coverage,
+        events: &events,
         given: options.as_of.is_some(),
         newest,
         pending: strays.pending.total,
@@ -266,6 +268,7 @@ fn run(
         leftovers: strays.leftovers,
         numbers,
         coverage: Some(coverage),
+        events,
     })
 }
 
@@ -387,6 +390,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
         leftovers: Counted::default(),
         numbers: Numbers::default(),
         coverage: None,
+        events: Vec::new(),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
     keys::{KeySet, KeysError, MAX_KEYS},
     layout::{self, Job},
     plan::{self, Plan},
-    slots::Coverage,
-    statement::{Body, Counts, Document, Entry, Missed, Receipt, Statement, StatementError},
+    slots::{Coverage, Events, Windows},
+    statement::{Body, Counts, Document, Entry, Missed, Outcome, Receipt, Statement, StatementError},
     store::Reader,
     time::{Utc, rfc3339},
 };
@@ -120,6 +120,8 @@ pub(crate) struct Order<'a> {
     pub plans: HashMap<Digest, PlanFacts>,
     any_plan: bool,
     pub coverage: Coverage,
+    /// Of the jobs that read events.
+    windows: BTreeMap<Job, Windows>,
     pub expected: Expected,
     /// The newest sealing time up to and with each entry, in milliseconds of Unix time.
     newest: Vec<i64>,
@@ -152,6 +154,7 @@ impl<'a> Order<'a> {
             plans: HashMap::new(),
             any_plan: false,
             coverage: Coverage::new(),
+            windows: BTreeMap::new(),
             expected: Expected::default(),
             newest: Vec::new(),
             newest_entry: None,
@@ -303,6 +306,14 @@ impl<'a> Order<'a> {
         if receipt.ended_at < receipt.started_at || receipt.attempts == 0 {
             let says = "the run ended before it began, or made no attempt".to_owned();
             self.findings.add(Code::LeafContent, object, Some(index), says);
+        }
+        match receipt.window {
+            Some(window) if window.from >= window.to || (receipt.outcome == Outcome::Collected && !window.whole) => {
+                let says = "its window ends before it begins, or was not read whole although the run is collected";
+                self.findings.add(Code::LeafContent, object, Some(index), says);
+            }
+            Some(window) => self.windows.entry(receipt.job.clone()).or_default().add(&window),
+            None => {}
         }
         self.plan_of(object, index, &statement.entry);
         match (receipt.slot, statement.entry.plan) {
@@ -457,6 +468,11 @@ impl<'a> Order<'a> {
         }
         self.any_plan = true;
         self.coverage.plan(index, digest, &plan);
+    }
+
+    /// Which events were read, by job.
+    pub fn events(&self) -> Vec<Events> {
+        self.windows.iter().filter_map(|(job, windows)| windows.events(job)).collect()
     }
 
     /// How many leaves came, lost ones too.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    slots::CoverageReport,
+    slots::{CoverageReport, Events},
     time::{Utc, rfc3339},
 };
 
@@ -58,6 +58,8 @@ pub struct Verdict {
     pub numbers: Numbers,
     /// Slots and plans; `None` when the log could not be walked.
     pub coverage: Option<CoverageReport>,
+    /// Of each job that reads events: from when to when it did, and what it missed.
+    pub events: Vec<Events>,
 }
 
 /// The checkpoint, as it was read first.
@@ -155,6 +157,7 @@ pub(crate) struct Facts<'a> {
     pub numbers: &'a Numbers,
     pub findings: &'a BTreeMap<Code, u64>,
     pub coverage: &'a CoverageReport,
+    pub events: &'a [Events],
     pub given: bool,
     pub newest: Option<Utc>,
     pub pending: u64,
@@ -173,6 +176,7 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
     let time = "no trusted timestamp: times rest on the agent's clock alone (limit TIME-UNTRUSTED)".to_owned();
     sections.push(Section { name: "time", says: time });
     sections.push(Section { name: "coverage", says: coverage(facts) });
+    sections.extend(facts.events.iter().map(|events| Section { name: "events", says: events.says() }));
     let lowers: Vec<_> = facts.coverage.changes.iter().filter(|change| change.lowers).collect();
     if !lowers.is_empty() {
         let list: Vec<_> = lowers

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use signing::{
-    statement::{Outcome, Receipt},
+    statement::{Outcome, Receipt, Window},
     verify::{Options, Verdict},
 };
 
@@ -99,6 +99,56 @@ fn a_run_that_calls_itself_collected_with_a_list_half_read_is_seen() {
         fs::write(path, text.replace("{\"state\":\"whole\"}", "{\"state\":\"cut\",\"reason\":\"throttled\"}")).unwrap();
     });
     only(&found, "DEEP-RUN", "collected, although not everything was read");
+}
+
+/// A run of events: the same window in the receipt and in `run.json`, which is changed a little more.
+fn with_window(window: Window, change: impl Fn(String) -> String + 'static) -> Memory {
+    small(|writer| {
+        writer.before_bundling = Some(Box::new(move |dir| {
+            let path = dir.join("run.json");
+            let json = format!("\"window\":{}", serde_json::to_string(&window).unwrap());
+            fs::write(&path, change(fs::read_to_string(&path).unwrap().replace("\"window\":null", &json))).unwrap();
+        }));
+        let statement = writer.receipt(&job("host/sshd"), None, |receipt| receipt.window = Some(window));
+        writer.seal(&statement);
+    })
+}
+
+#[test]
+fn windows_are_told_with_their_gaps_and_are_the_bundles_own() {
+    let window =
+        Window { from: at("2026-10-01T00:00:00Z"), to: at("2026-11-01T00:00:00Z"), whole: true, previous: None };
+    let verdict = judge(&with_window(window, |run| run));
+    assert_eq!(verdict.findings, []);
+    let says = &verdict.sections.iter().find(|section| section.name == "events").unwrap().says;
+    assert_eq!(says, "host/sshd@this: read whole from 2026-10-01T00:00:00Z to 2026-11-01T00:00:00Z");
+    assert_eq!((verdict.events.len(), verdict.events[0].gaps.as_slice()), (1, [].as_slice()));
+    let found = |memory: Memory| -> Vec<(String, String)> {
+        judge(&memory).findings.into_iter().map(|f| (f.code.to_string(), f.says)).collect()
+    };
+    only(
+        &found(with_window(window, |run| run.replace("2026-10-01", "2026-10-02"))),
+        "DEEP-RUN",
+        "window: run.json says",
+    );
+    let cut = |run: String| run.replace("{\"state\":\"whole\"}", "{\"state\":\"cut\",\"reason\":\"throttled\"}");
+    let partly = found(with_window(window, cut));
+    assert!(
+        partly.iter().any(|(_, says)| says == "window: read whole, although not everything was read"),
+        "{partly:?}"
+    );
+}
+
+#[test]
+fn a_receipt_that_calls_itself_collected_with_a_window_that_was_not_is_seen() {
+    let half =
+        Window { from: at("2026-10-01T00:00:00Z"), to: at("2026-11-01T00:00:00Z"), whole: false, previous: None };
+    let verdict = with_window(half, |run| run).judge();
+    assert_eq!(verdict.findings_by_code.keys().map(|code| code.as_str()).collect::<Vec<_>>(), ["LEAF-CONTENT"]);
+    let backwards = Window { from: half.to, to: half.from, whole: true, ..half };
+    let verdict = with_window(backwards, |run| run).judge();
+    assert_eq!(verdict.findings_by_code.keys().map(|code| code.as_str()).collect::<Vec<_>>(), ["LEAF-CONTENT"]);
+    assert_eq!(verdict.events, []);
 }
 
 #[test]
