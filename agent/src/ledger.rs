@@ -1,5 +1,5 @@
-//! The read side of the archive, for derived jobs: logged bundles of other jobs, each proved by its seal and its digest before it is used.
-//! Nothing here writes, and nothing that is still in the spool is seen.
+//! The read side of the archive: for derived jobs logged bundles of other jobs, each proved by its seal and its digest before it is used; for
+//! jobs that read events how far they were read. Nothing here writes, and nothing that is still in the spool is seen.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -12,7 +12,7 @@ use signing::{
     layout::{self, Job},
     log::{TILE_WIDTH, entries},
     seal::{MAX_SEAL, Seal},
-    statement::{Body, Outcome, Receipt, Statement},
+    statement::{Body, Outcome, Receipt, Statement, Window},
     time::{Utc, rfc3339},
 };
 
@@ -79,10 +79,39 @@ impl Ledger {
         self.open(&found, &input.kind)
     }
 
-    /// Goes through the log from its end.
+    /// The window of the newest run of the job that read events, whole or not; `None` where the log has no such run. It blocks on the
+    /// archive.
+    ///
+    /// # Errors
+    /// Why it cannot be known: a log that cannot be read, a receipt that the agent did not seal.
+    pub fn window(&self, job: &Job) -> Result<Option<Window>, String> {
+        let Some(found) = self.search(job, Utc::MIN_UTC, &mut |receipt| receipt.window.is_some())? else {
+            return Ok(None);
+        };
+        self.check_seal(&found)?;
+        Ok(found.receipt.window)
+    }
+
     fn pick(&self, job: &Job, pick: Pick, oldest: Utc) -> Result<Option<Found>, String> {
         let give_up = oldest.checked_sub_signed(CLOCK_MARGIN).unwrap_or(Utc::MIN_UTC);
         let mut newest_day = None;
+        self.search(job, give_up, &mut |receipt| {
+            let day = receipt.ended_at.date_naive();
+            receipt.outcome != Outcome::Failed
+                && match pick {
+                    Pick::Newest => true,
+                    Pick::DayBefore => day < *newest_day.get_or_insert(day),
+                }
+        })
+    }
+
+    /// Goes through the job's receipts from the log's end to the first one that is wanted; or until everything was sealed before `give_up`.
+    fn search(
+        &self,
+        job: &Job,
+        give_up: Utc,
+        is_wanted: &mut dyn FnMut(&Receipt) -> bool,
+    ) -> Result<Option<Found>, String> {
         let mut end = self.size;
         while end > 0 {
             let start = (end - 1) / TILE_WIDTH * TILE_WIDTH;
@@ -97,7 +126,6 @@ impl Ledger {
                     newest = newest.max(statement.entry.sealed_at);
                     if let Body::Receipt(receipt) = &statement.body
                         && receipt.job == *job
-                        && receipt.outcome != Outcome::Failed
                     {
                         let receipt = receipt.clone();
                         receipts.push(Found { leaf: leaf.to_vec(), statement, receipt });
@@ -106,13 +134,8 @@ impl Ledger {
                 std::ops::ControlFlow::Continue(())
             });
             read.map_err(|e| format!("the log could not be read back: {e}"))?;
-            for found in receipts.into_iter().rev() {
-                let day = found.receipt.ended_at.date_naive();
-                match pick {
-                    Pick::Newest => return Ok(Some(found)),
-                    Pick::DayBefore if day < *newest_day.get_or_insert(day) => return Ok(Some(found)),
-                    Pick::DayBefore => {}
-                }
+            if let Some(found) = receipts.into_iter().rev().find(|found| is_wanted(&found.receipt)) {
+                return Ok(Some(found));
             }
             if newest < give_up {
                 return Ok(None);

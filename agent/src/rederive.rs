@@ -13,7 +13,7 @@ use collectors::{
     contract::{Collector, Evidence, Exchange},
     host::{self, access::Host, config::HostConfig},
     recorder::EXCHANGES,
-    records::Derived as Records,
+    window::Decided,
 };
 use controls::Results;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +28,7 @@ use crate::{
     jobs::Checks,
     run::{
         NOT_DERIVED, NOT_KEPT,
-        derive::{counts, derive, sealed},
+        derive::{Follows, counts, derive, sealed},
     },
 };
 
@@ -74,11 +74,11 @@ impl Rederive for Collectors {
         let evidence = Zipped(Mutex::new(bundle));
         // A collector that panics on these exchanges did so, or would have, in the agent too.
         let derived = catch_unwind(AssertUnwindSafe(|| derive(collector.as_ref(), &evidence, work.path(), &checks)));
-        let (derived, results) = match derived.unwrap_or_else(|_| Err(io::Error::other("the collector panicked"))) {
+        let follows = match derived.unwrap_or_else(|_| Err(io::Error::other("the collector panicked"))) {
             Ok(done) => done,
             Err(e) => return Ok(Derived::Other(vec![("records".into(), format!("cannot be derived: {e}"))])),
         };
-        let mut differences = said(&derived, facts);
+        let mut differences = said(&follows, facts);
         for kind in &collector.spec().kinds {
             let name = format!("records/{kind}.jsonl");
             let file = File::open(work.path().join(&name)).map_err(|e| format!("{name}, derived again: {e}"))?;
@@ -86,7 +86,7 @@ impl Rederive for Collectors {
                 differences.push((name, says));
             }
         }
-        differences.extend(compare_results(bundle, &results, facts, receipt));
+        differences.extend(compare_results(bundle, &follows.results, facts, receipt));
         Ok(if differences.is_empty() { Derived::Same } else { Derived::Other(differences) })
     }
 }
@@ -110,7 +110,8 @@ fn checks(bundle: &mut Bundle<SpooledTempFile>) -> Result<Checks, String> {
 }
 
 /// What `run.json` says of the lists.
-fn said(derived: &Records, facts: &RunFacts) -> Differences {
+fn said(follows: &Follows, facts: &RunFacts) -> Differences {
+    let derived = &follows.derived;
     let mut differences = Vec::new();
     let mut differ = |what: &str| differences.push((bundle::RUN_FACTS.to_owned(), format!("{what} do not follow")));
     if sealed(&derived.populations) != facts.populations {
@@ -121,6 +122,19 @@ fn said(derived: &Records, facts: &RunFacts) -> Differences {
     }
     if derived.records != facts.records {
         differ("its numbers of records");
+    }
+    // An attempt that ended too early kept no window, and read none.
+    let follows = match (&facts.window, &follows.window) {
+        (None, None) => true,
+        (Some(said), None) => !said.whole,
+        (None, Some(_)) => false,
+        (Some(said), Some(Decided { window, previous, .. })) => {
+            (said.from, said.to, said.previous) == (window.from, window.to, *previous)
+                && (follows.read_all || !said.whole)
+        }
+    };
+    if !follows {
+        differ("its window");
     }
     differences
 }
@@ -238,7 +252,7 @@ mod tests {
     };
 
     use collectors::{
-        contract::Context,
+        contract::{Context, WindowSpec},
         recorder::{Recorder, WorkEvidence},
     };
     use serde_json::Value;
@@ -246,7 +260,7 @@ mod tests {
         bundle::{Agent, Attempt, CollectorFacts, RUN_FACTS_FORMAT, SourceFacts},
         digest::Digest,
         layout::Job,
-        statement::Outcome,
+        statement::{Outcome, Window},
         time::Utc,
     };
 
@@ -254,6 +268,10 @@ mod tests {
 
     /// A run of a host collector on a root directory of its own, as a directory to be bundled, with its facts and receipt.
     async fn run(id: &str, work: &Path) -> (RunFacts, Receipt) {
+        run_with(id, work, None).await
+    }
+
+    async fn run_with(id: &str, work: &Path, window: Option<Decided>) -> (RunFacts, Receipt) {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/passwd"), "root:x:0:0:root:/root:/bin/bash\nbob:x:1000:1000::/h:/bin/sh\n")
@@ -264,12 +282,16 @@ mod tests {
         let collector = all.into_iter().find(|collector| collector.spec().id == id).unwrap();
         let at: Utc = "2026-11-22T04:00:00Z".parse().unwrap();
         let mut recorder = Recorder::new(work).unwrap();
+        if let Some(window) = &window {
+            window.keep(&mut recorder, at).unwrap();
+        }
         let mut context =
             Context { recorder: &mut recorder, now: Arc::new(move || at), inputs: Vec::new(), window: None };
         collector.collect(&mut context).await.unwrap();
         let spec = collector.spec();
         let checks = Checks::new(&spec.checks, Value::Null).unwrap();
-        let (derived, results) = derive(collector.as_ref(), &WorkEvidence::new(work), work, &checks).unwrap();
+        let Follows { derived, results, read_all, .. } =
+            derive(collector.as_ref(), &WorkEvidence::new(work), work, &checks).unwrap();
         fs::write(work.join("results.json"), results.to_bytes()).unwrap();
         fs::write(work.join(CHECKS), checks.document()).unwrap();
         let facts = RunFacts {
@@ -289,7 +311,12 @@ mod tests {
             populations: sealed(&derived.populations),
             gaps: derived.gaps,
             records: derived.records.clone(),
-            window: None,
+            window: window.map(|Decided { window, previous, .. }| Window {
+                from: window.from,
+                to: window.to,
+                whole: read_all,
+                previous,
+            }),
             inputs: Vec::new(),
         };
         let totals = results.totals();
@@ -362,6 +389,35 @@ mod tests {
         facts.gaps.push("invented".into());
         let files = other(rederive(work.path(), &facts, &receipt));
         assert_eq!(files, [("run.json".into(), "its gaps do not follow".into())]);
+    }
+
+    #[tokio::test]
+    async fn a_window_and_the_gap_before_it_follow_from_the_exchange_that_keeps_it() {
+        let work = tempfile::tempdir().unwrap();
+        let at = |text: &str| text.parse::<Utc>().unwrap();
+        let day = std::time::Duration::from_secs(86_400);
+        let spec = WindowSpec { overlap: day, retained: 30 * day };
+        let window = Decided::new(spec, at("2026-11-22T04:00:00Z"), Ok(Some(at("2026-10-01T00:00:00Z"))));
+        let (facts, receipt) = run_with("host/accounts", work.path(), Some(window)).await;
+        assert!(facts.gaps.iter().any(|gap| gap.contains("the source no longer keeps them")), "{:?}", facts.gaps);
+        assert_eq!(rederive(work.path(), &facts, &receipt), Derived::Same);
+        let does_not_follow = |change: &dyn Fn(&mut RunFacts), what: &str| {
+            let mut facts = facts.clone();
+            change(&mut facts);
+            let says = format!("{what} do not follow");
+            assert_eq!(rederive(work.path(), &facts, &receipt), Derived::Other(vec![("run.json".into(), says)]));
+        };
+        does_not_follow(&|facts| drop(facts.gaps.pop()), "its gaps");
+        does_not_follow(&|facts| facts.window = None, "its window");
+        does_not_follow(&|facts| facts.window.as_mut().unwrap().from = at("2026-10-01T00:00:00Z"), "its window");
+        does_not_follow(&|facts| facts.window.as_mut().unwrap().previous = None, "its window");
+        // Not everything of a host is there to be read here: this was not read whole.
+        assert!(!facts.window.unwrap().whole);
+        does_not_follow(&|facts| facts.window.as_mut().unwrap().whole = true, "its window");
+        let (mut facts, receipt) = run("host/accounts", tempfile::tempdir().unwrap().path()).await;
+        facts.window =
+            Some(Window { from: at("2026-10-01T00:00:00Z"), to: facts.started_at, whole: true, previous: None });
+        assert!(matches!(rederive(work.path(), &facts, &receipt), Derived::Other(_)), "a window that nothing keeps");
     }
 
     #[tokio::test]

@@ -146,7 +146,7 @@ pub struct Context<'a> {
     pub now: Now,
     /// A derived job's inputs; else empty.
     pub inputs: Vec<InputBundle>,
-    /// The events to read; `None` where [`Spec::window`] is.
+    /// The events to read; `None` where [`Spec::window`] is. The agent has kept it already, as the first exchange ([`crate::window`]).
     pub window: Option<Window>,
 }
 

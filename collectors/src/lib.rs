@@ -11,3 +11,4 @@ pub mod recorder;
 pub mod records;
 pub mod redact;
 pub mod testing;
+pub mod window;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use signing::{
     layout::CHECKPOINT,
     log::{self, Checkpoint, MAX_CHECKPOINT},
-    statement::{Body, Cause, Counts, Outcome, Statement},
+    statement::{Body, Cause, Counts, Outcome, Statement, Window},
     store::{Dir, Reader as _},
     time::rfc3339,
 };
@@ -238,8 +238,8 @@ fn statement_text(statement: &Statement, leaf: &[u8]) -> Shown {
             for (id, each) in r.checks.iter().flatten() {
                 lines.add("", format!("{id}: {}", counts(each)));
             }
-            if let Some(window) = r.window {
-                lines.add("window", format!("{} to {}", rfc3339(window.from), rfc3339(window.to)));
+            if let Some(read) = r.window {
+                lines.add("window", window(&read));
             }
         }
         Body::Missed(m) => {
@@ -274,6 +274,17 @@ fn counts(c: &Counts) -> String {
         }
     }
     text
+}
+
+fn window(window: &Window) -> String {
+    let read = match window {
+        Window { whole: true, .. } => "read whole".to_owned(),
+        Window { previous: Some(previous), .. } => {
+            format!("not read whole; earlier runs read up to {}", rfc3339(*previous))
+        }
+        Window { previous: None, .. } => "not read whole".to_owned(),
+    };
+    format!("{} to {}, {read}", rfc3339(window.from), rfc3339(window.to))
 }
 
 fn outcome(outcome: Outcome) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use collectors::contract::InputBundle;
+use collectors::{contract::InputBundle, window::Decided};
 use signing::{digest::Digest, errors::chain, layout::Job, statement::Counts, time::rfc3339};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,7 @@ impl One {
             tracing::error!(%job, %error, "a run cannot be started: its marker cannot be written to state_dir/running");
             return Ending::not_started(&job, &format!("state_dir cannot be written: {error}"));
         }
+        let window = self.window().await;
         let task = Task {
             job: job.clone(),
             slot,
@@ -81,6 +82,7 @@ impl One {
             // Somebody waits for a run by hand.
             attempts: self.setup.settings.attempts.min(if slot.is_none() { 2 } else { u32::MAX }),
             inputs: self.inputs().await,
+            window,
         };
         let ran = match run::execute(&self.env, task.clone(), &self.give_up).await {
             Ok(ran) => ran,
@@ -122,6 +124,24 @@ impl One {
             };
             spec.inputs.iter().map(none).collect()
         })
+    }
+
+    /// The events to read, where the job reads events. Not knowing what was read before is no reason not to read.
+    async fn window(&self) -> Option<Decided> {
+        let spec = self.setup.collector.spec().window?;
+        let (job, now) = (&self.start.job, self.env.clock.now());
+        let newest = match self.pipeline.window(job) {
+            Some(window) => Ok(Some(window)),
+            None => {
+                let (ledger, job) = (self.pipeline.ledger(), job.clone());
+                let found = tokio::task::spawn_blocking(move || ledger.window(&job)).await;
+                found.unwrap_or_else(|error| Err(format!("the log could not be searched: {error}")))
+            }
+        };
+        if let Err(why) = &newest {
+            tracing::warn!(%job, "what earlier runs read is not known, so all that is kept is read: {why}");
+        }
+        Some(Decided::new(spec, now, newest.map(|window| window.and_then(|window| window.read_to()))))
     }
 
     /// Keeps at it until the spool has room: what was read is not read again in vain.

@@ -25,6 +25,8 @@ use crate::{
     run::fake::{Act, Fake, source},
 };
 
+mod windows;
+
 const ORIGIN: &str = "test/daemon";
 
 struct World {

@@ -37,7 +37,7 @@ use signing::{
     layout::Job,
     plan::Plan,
     slots::Coverage,
-    statement::{Counts, Known, Missed},
+    statement::{Counts, Known, Missed, Window},
     time::Utc,
 };
 use tokio::sync::watch;
@@ -286,6 +286,11 @@ impl Pipeline {
     /// The newest instant at which anything was sealed, as far as the log was read: a clock before it was set back.
     pub fn last_sealed(&self) -> Option<Utc> {
         self.0.state().last_sealed
+    }
+
+    /// The window of the newest run of a job that is in the spool, or came through it since the start; for older ones ask the ledger.
+    pub fn window(&self, job: &Job) -> Option<Window> {
+        self.0.state().windows.get(job).copied()
     }
 
     /// How many entries are in the spool.

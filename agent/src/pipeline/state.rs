@@ -1,7 +1,7 @@
 //! What the pipeline knows: which plans, slots and receipts are in the log or on their way into it. It is read from log and spool at the
 //! start, and never kept anywhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use signing::{
@@ -9,7 +9,7 @@ use signing::{
     layout::Job,
     plan::Plan,
     slots::Coverage,
-    statement::{Body as Said, Known, Statement},
+    statement::{Body as Said, Known, Statement, Window},
     time::Utc,
 };
 
@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) known: Option<Known>,
     /// Subjects of pending receipts and documents.
     pub(super) subjects: BTreeSet<String>,
+    /// The newest window of each job that went into the spool since the start, or was found there.
+    pub(super) windows: BTreeMap<Job, Window>,
 }
 
 impl State {
@@ -63,6 +65,11 @@ impl State {
 
     pub(super) fn enter(&mut self, statement: &Statement, plan: Option<Plan>) {
         self.feed(statement, plan);
+        if let Said::Receipt(receipt) = &statement.body
+            && let Some(window) = receipt.window
+        {
+            self.windows.insert(receipt.job.clone(), window);
+        }
         if !matches!(statement.body, Said::Missed(_)) {
             self.subjects.insert(statement.subject[0].name.clone());
         }

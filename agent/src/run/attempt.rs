@@ -119,9 +119,14 @@ pub async fn attempt(env: &Env, task: &Task, dir: &Path, now: Now, end: Instant,
     let cancel = CancellationToken::new();
     let (done, mut ended) = oneshot::channel();
     let (collector, dir, inputs) = (task.collector.clone(), dir.to_owned(), task.inputs.clone());
+    let decided = task.window.clone();
     let work = async move {
         let mut recorder = Recorder::new(&dir)?;
-        let mut context = Context { recorder: &mut recorder, now, inputs, window: None };
+        if let Some(decided) = &decided {
+            decided.keep(&mut recorder, now())?;
+        }
+        let window = decided.map(|decided| decided.window);
+        let mut context = Context { recorder: &mut recorder, now, inputs, window };
         collector.collect(&mut context).await
     };
     let supervised = {

@@ -6,11 +6,23 @@ use std::{collections::BTreeMap, io, path::Path};
 use collectors::{
     contract::{Collector, Evidence, Population},
     records::{Derived, RecordFiles},
+    window::Decided,
 };
 use controls::{Evaluator, Results};
 use signing::{bundle, statement};
 
 use crate::jobs::Checks;
+
+/// What follows from a run's exchanges.
+pub(crate) struct Follows {
+    /// Lists, their numbers and gaps; the events before the window that are lost are a gap too.
+    pub derived: Derived,
+    pub results: Results,
+    /// Whether everything that was asked for was read, or proved absent.
+    pub read_all: bool,
+    /// The window that was asked for.
+    pub window: Option<Decided>,
+}
 
 /// Writes `records/*.jsonl` below `dir` and evaluates the checks on them.
 ///
@@ -21,13 +33,18 @@ pub(crate) fn derive(
     evidence: &dyn Evidence,
     dir: &Path,
     checks: &Checks,
-) -> io::Result<(Derived, Results)> {
+) -> io::Result<Follows> {
     let mut evaluator = Evaluator::new(checks.checks(), checks.parameters()).map_err(io::Error::other)?;
     let mut files = RecordFiles::new(dir, &collector.spec().kinds, |kind, row| evaluator.record(kind, row))?;
     collector.derive(evidence, &mut files)?;
-    let derived = files.finish()?;
+    let mut derived = files.finish()?;
+    let listed = |population: &Population| matches!(population, Population::Whole | Population::Absent(_));
+    let read_all = derived.gaps.is_empty() && derived.populations.values().all(listed);
+    // Here and not in each collector: none can forget it.
+    let window = Decided::kept(evidence)?;
+    derived.gaps.extend(window.as_ref().and_then(Decided::lost));
     let results = evaluator.finish(&judged(&derived.populations));
-    Ok((derived, results))
+    Ok(Follows { derived, results, read_all, window })
 }
 
 /// As the checks take it.

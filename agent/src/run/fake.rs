@@ -13,7 +13,8 @@ use std::{
 
 use collectors::{
     contract::{
-        Answer, BoxFuture, CollectError, Collector, Context, Evidence, Input, Population, Record, Records, Source, Spec,
+        Answer, BoxFuture, CollectError, Collector, Context, Evidence, Input, Population, Record, Records, Source,
+        Spec, WindowSpec,
     },
     recorder::Draft,
 };
@@ -91,6 +92,13 @@ impl Fake {
     /// The same with another deadline.
     pub fn with_deadline(self: Arc<Self>, deadline: Duration) -> Arc<Self> {
         let spec = Spec { deadline, ..self.spec.clone() };
+        let script = Mutex::new(self.script.lock().unwrap().clone());
+        Arc::new(Self { spec, script, runs: AtomicU32::new(0), gate: (Mutex::new(false), Condvar::new()) })
+    }
+
+    /// The same that reads events.
+    pub fn with_window(self: Arc<Self>, window: WindowSpec) -> Arc<Self> {
+        let spec = Spec { window: Some(window), ..self.spec.clone() };
         let script = Mutex::new(self.script.lock().unwrap().clone());
         Arc::new(Self { spec, script, runs: AtomicU32::new(0), gate: (Mutex::new(false), Condvar::new()) })
     }

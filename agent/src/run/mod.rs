@@ -9,12 +9,15 @@ mod reading;
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
 
-use collectors::contract::{Collector, InputBundle};
+use collectors::{
+    contract::{Collector, InputBundle},
+    window::Decided,
+};
 use signing::{
     bundle::{Agent, Attempt, CHECKS, CollectorFacts, Input, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts, SourceFacts},
     digest::Digest,
     layout::Job,
-    statement::{Counts, Outcome},
+    statement::{Counts, Outcome, Window},
     time::{Utc, millis},
 };
 use tempfile::TempDir;
@@ -66,6 +69,8 @@ pub struct Task {
     pub attempts: u32,
     /// A derived job's inputs.
     pub inputs: Vec<InputBundle>,
+    /// The events to read, for a job that reads events.
+    pub window: Option<Decided>,
 }
 
 /// How the reason of a run begins that could not make records of what it read.
@@ -186,6 +191,13 @@ impl Kept {
         }
     }
 
+    /// The window as sealed: whole where all of it was read, whatever was lost before it.
+    fn window(&self, task: &Task) -> Option<Window> {
+        let Decided { window, previous, says: _ } = task.window.as_ref()?;
+        let whole = self.reading.read_all && self.error.is_none();
+        Some(Window { from: window.from, to: window.to, whole, previous: *previous })
+    }
+
     fn reason(&self, attempts: usize) -> String {
         let mut parts: Vec<String> = Vec::new();
         let mut add = |part: String| {
@@ -208,6 +220,7 @@ fn seal_facts(task: &Task, started_at: Utc, attempts: Vec<Attempt>, best: Kept, 
     let ended_at = attempts.last().map_or(started_at, |last| last.ended_at.max(started_at));
     let stopped_empty =
         outcome == Outcome::Failed && attempts.last().is_some_and(|a| a.error.as_deref() == Some(attempt::STOPPED));
+    let window = best.window(task);
     let Kept { dir, reading, .. } = best;
     let note = if outcome == Outcome::Collected { reading.absence() } else { reason.clone() };
     let spec = task.collector.spec();
@@ -228,7 +241,7 @@ fn seal_facts(task: &Task, started_at: Utc, attempts: Vec<Attempt>, best: Kept, 
         populations: derive::sealed(&reading.populations),
         gaps: reading.gaps.clone(),
         records: reading.records.clone(),
-        window: None,
+        window,
         inputs: inputs(&task.inputs),
     };
     write(&dir.join(CHECKS), task.checks.document())?;

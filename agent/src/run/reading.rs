@@ -11,9 +11,9 @@ use std::{
 use collectors::{
     contract::{Answer, Evidence, Population},
     recorder::{EXCHANGES, LOG, WorkEvidence},
-    records::{Derived, RecordFiles},
+    records::RecordFiles,
 };
-use controls::{Evaluator, Results};
+use controls::Evaluator;
 use signing::statement::{Counts, Outcome};
 
 use crate::durable;
@@ -21,7 +21,7 @@ use crate::durable;
 use super::{
     NOT_DERIVED, Task,
     attempt::panic_text,
-    derive::{counts, derive, judged},
+    derive::{Follows, counts, derive, judged},
 };
 
 /// Deriving and evaluating may take this long beyond the collecting.
@@ -33,6 +33,8 @@ pub struct Reading {
     pub gaps: Vec<String>,
     pub records: BTreeMap<String, u64>,
     pub checks: BTreeMap<String, Counts>,
+    /// Whether everything that was asked for was read, or proved absent. The gaps may still name events that no run can read any more.
+    pub read_all: bool,
     /// Whether some request failed in a way that asking again may mend.
     pub transient: bool,
 }
@@ -80,7 +82,7 @@ pub async fn read(dir: &Path, task: &Task) -> io::Result<Reading> {
     let (collector, checks, at) = (task.collector.clone(), task.checks.clone(), dir.to_owned());
     let derive = tokio::task::spawn_blocking(move || derive(collector.as_ref(), &WorkEvidence::new(&at), &at, &checks));
     let why = match tokio::time::timeout(LIMIT, derive).await {
-        Ok(Ok(Ok((derived, results)))) => return keep(dir, derived, results),
+        Ok(Ok(Ok(follows))) => return keep(dir, follows),
         // The agent's disk says nothing about the source: the run is made again once there is room.
         Ok(Ok(Err(error))) if durable::is_full(&error) => return Err(error),
         Ok(Ok(Err(error))) => format!("{NOT_DERIVED}: {error}"),
@@ -108,14 +110,16 @@ fn nothing(dir: &Path, task: &Task, why: &str) -> io::Result<Reading> {
     let derived = files.finish()?;
     let evaluator = Evaluator::new(task.checks.checks(), task.checks.parameters()).map_err(io::Error::other)?;
     let results = evaluator.finish(&judged(&derived.populations));
-    keep(dir, derived, results)
+    keep(dir, Follows { derived, results, read_all: false, window: None })
 }
 
-fn keep(dir: &Path, derived: Derived, results: Results) -> io::Result<Reading> {
+fn keep(dir: &Path, follows: Follows) -> io::Result<Reading> {
+    let Follows { derived, results, read_all, window: _ } = follows;
     let bytes = results.to_bytes();
     super::write(&dir.join("results.json"), &bytes)?;
     Ok(Reading {
         checks: results.checks.iter().map(|check| (check.id.clone(), counts(check.counts()))).collect(),
+        read_all,
         transient: transient(dir),
         populations: derived.populations,
         gaps: derived.gaps,

@@ -2,6 +2,7 @@
 
 use std::{fs, sync::atomic::Ordering};
 
+use collectors::contract::WindowSpec;
 use serde_json::Value;
 use signing::statement::Outcome;
 
@@ -35,6 +36,7 @@ fn task(fake: &Arc<Fake>) -> Task {
         deadline: Duration::from_secs(60),
         attempts: 3,
         inputs: Vec::new(),
+        window: None,
     }
 }
 
@@ -210,6 +212,59 @@ async fn a_stop_seals_what_was_read_and_tells_when_that_is_nothing() {
         assert_eq!(ran.stopped_empty, empty);
         assert!(ran.facts.reason.starts_with("stopped: "), "{}", ran.facts.reason);
     }
+}
+
+fn days(n: u64) -> Duration {
+    Duration::from_secs(n * 86_400)
+}
+
+/// A run of events, with what earlier runs had read.
+async fn of_events(bench: &Bench, script: impl IntoIterator<Item = Act>, previous: Option<&str>) -> Ran {
+    let spec = WindowSpec { overlap: days(1), retained: days(30) };
+    let fake = Fake::new("test/thing", "@daily", script).with_window(spec);
+    let window = Decided::new(spec, bench.env.clock.now(), Ok(previous.map(|at| at.parse().unwrap())));
+    let task = Task { window: Some(window), ..task(&fake) };
+    execute(&bench.env, task, &CancellationToken::new()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_is_the_first_exchange_of_each_attempt_and_is_sealed_with_what_was_read_of_it() {
+    for (script, whole) in [
+        (vec![Act::Good], true),
+        (vec![Act::Error, Act::Good], true),
+        (vec![Act::Absent], true),
+        (vec![Act::Half], false),
+        (vec![Act::HalfThenError], false),
+        (vec![Act::Denied], false),
+        (vec![Act::Poison], false),
+        (vec![Act::Panic], false),
+    ] {
+        let bench = bench(Place::Shared);
+        let says = format!("{script:?}");
+        let ran = of_events(&bench, script, Some("2026-11-21T04:00:00Z")).await;
+        let window = ran.facts.window.unwrap();
+        assert_eq!((window.whole, window.previous), (whole, Some("2026-11-21T04:00:00Z".parse().unwrap())), "{says}");
+        assert_eq!(ran.facts.gaps, Vec::<String>::new(), "{says}");
+        let first = fs::read_to_string(ran.dir.join("exchanges.jsonl")).unwrap();
+        let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+        let request = serde_json::json!({"from": window.from, "to": window.to, "previous": window.previous});
+        assert_eq!((&first["operation"], &first["request"]), (&"window".into(), &request), "{says}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_events_make_a_whole_window_partial_and_half_a_window_no_better() {
+    let bench = bench(Place::Shared);
+    let lost = "no run read every event from 2026-10-01T00:00:00Z to ";
+    let ran = of_events(&bench, [Act::Good], Some("2026-10-01T00:00:00Z")).await;
+    assert_eq!((ran.facts.outcome, ran.facts.window.unwrap().whole), (Outcome::Partial, true));
+    assert!(ran.facts.gaps.len() == 1 && ran.facts.gaps[0].starts_with(lost), "{:?}", ran.facts.gaps);
+    assert_eq!(ran.facts.reason, ran.facts.gaps[0]);
+    assert_eq!(ran.facts.attempts.len(), 1, "asking again brings nothing back");
+    let ran = of_events(&bench, [Act::Half], Some("2026-10-01T00:00:00Z")).await;
+    assert_eq!((ran.facts.outcome, ran.facts.window.unwrap().whole), (Outcome::Partial, false));
+    let ran = of_events(&bench, [Act::Denied], Some("2026-10-01T00:00:00Z")).await;
+    assert_eq!((ran.facts.outcome, ran.facts.window.unwrap().whole), (Outcome::Failed, false));
 }
 
 #[tokio::test(start_paused = true)]

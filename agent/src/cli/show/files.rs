@@ -149,7 +149,7 @@ fn facts_text(facts: &RunFacts) -> String {
         lines.add(&name, format!("{} to {}: {ended}", rfc3339(attempt.started_at), rfc3339(attempt.ended_at)));
     }
     if let Some(window) = facts.window {
-        lines.add("window", format!("{} to {}", rfc3339(window.from), rfc3339(window.to)));
+        lines.add("window", super::window(&window));
     }
     for input in &facts.inputs {
         let digest = |d: Digest| format!(" (SHA-256 {d})");
