@@ -2,6 +2,9 @@
 //!
 //! The reader takes the one shape that the writer makes: entries back to back, nothing before, between or after them, headers that agree,
 //! names that every system can hold. So two ZIP readers cannot see different files in it. Nothing here extracts to a disk.
+//!
+//! # Memory
+//! Files are streamed. What is held is the list of files: about 40 bytes for each, and its name.
 
 use std::io;
 
@@ -9,6 +12,7 @@ use crate::digest::Digest;
 
 mod checks;
 mod facts;
+mod header;
 mod name;
 mod read;
 mod write;
@@ -23,13 +27,13 @@ pub use read::{Bundle, File};
 pub use write::{Written, write};
 
 /// The most files of a bundle, `SHA256SUMS` among them.
-pub const MAX_FILES: usize = 65_534;
+pub const MAX_FILES: usize = 2_000_000;
 
-/// The most bytes of a bundle, and of any file in it: ZIP's 32-bit fields. There is no ZIP64 in this format.
-pub const MAX_BYTES: u64 = u32::MAX as u64 - 1;
+/// The most bytes of a bundle, and of any file in it.
+pub const MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// A sensible bound for the sum of a bundle's files, for [`Bundle::open`].
-pub const MAX_UNPACKED: u64 = 16 * 1024 * 1024 * 1024;
+pub const MAX_UNPACKED: u64 = 64 * 1024 * 1024 * 1024;
 
 /// A directory that cannot be bundled, or a bundle that cannot be believed.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +45,6 @@ pub enum BundleError {
         what: String,
         /// What the system answered.
         source: io::Error,
-    },
-    /// The ZIP writer refused.
-    #[error("{name} could not be put into the bundle")]
-    Zip {
-        /// The file.
-        name: String,
-        /// Why.
-        source: zip::result::ZipError,
     },
     /// A name that some system cannot hold, or that leads out of the directory.
     #[error("the name {name:?} cannot be in a bundle: {why}")]
@@ -112,12 +108,6 @@ impl BundleError {
         |source| Self::Io { what, source }
     }
 }
-
-/// 1980-01-01 in the form of MS-DOS: the only date in a bundle.
-const DOS_DATE: u16 = 0x0021;
-
-/// A plain file, `rw-r--r--`, in Unix's form.
-const UNIX_MODE: u32 = 0o100_644;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,12 @@
 //! Which names a bundle may hold: those that mean the same file on every system.
 
-use std::collections::BTreeSet;
-
-use super::BundleError;
+use super::{BundleError, MAX_FILES};
 
 /// The longest name, in bytes.
-const MAX_NAME: usize = 200;
+pub(super) const MAX_NAME: usize = 200;
 
 /// Refuses names that are absolute, lead upwards, or are spelled differently somewhere.
-pub(super) fn check(name: &str) -> Result<(), BundleError> {
+fn check(name: &str) -> Result<(), BundleError> {
     match fault(name) {
         None => Ok(()),
         Some(why) => Err(BundleError::Name { name: name.chars().take(MAX_NAME).collect(), why }),
@@ -43,29 +41,88 @@ fn is_device(part: &str) -> bool {
     matches!(stem.as_str(), "con" | "prn" | "aux" | "nul") || numbered(&stem)
 }
 
-/// Names seen so far: none may come twice, in whatever case, nor be a directory of another.
-#[derive(Default)]
-pub(super) struct Seen {
-    files: BTreeSet<String>,
-    directories: BTreeSet<String>,
+/// Many names in little memory: one text, and a place in it for each.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    text: String,
+    places: Vec<(u32, u8)>,
 }
 
-impl Seen {
-    /// Adds a checked name.
-    pub fn add(&mut self, name: &str) -> Result<(), BundleError> {
-        let folded = name.to_ascii_lowercase();
-        let refuse = |why| Err(BundleError::Name { name: name.to_owned(), why });
-        for (slash, _) in folded.match_indices('/') {
-            if self.files.contains(&folded[..slash]) {
-                return refuse("a part of it is a file already");
+impl Names {
+    /// Adds a name.
+    ///
+    /// # Errors
+    /// One that a bundle cannot hold; more of them than [`MAX_FILES`].
+    pub fn push(&mut self, name: &str) -> Result<(), BundleError> {
+        check(name)?;
+        if self.places.len() == MAX_FILES {
+            let what = "the bundle".to_owned();
+            return Err(BundleError::TooLarge { what, limit: MAX_FILES as u64, unit: "files" });
+        }
+        // Both fit: so many names of at most MAX_NAME bytes are less than 4 GiB.
+        self.places.push((self.text.len() as u32, name.len() as u8));
+        self.text.push_str(name);
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The name at that place of the list.
+    pub fn get(&self, at: usize) -> Option<&str> {
+        self.places.get(at).map(|place| self.at(*place))
+    }
+
+    fn at(&self, (start, length): (u32, u8)) -> &str {
+        &self.text[start as usize..][..length.into()]
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|place| self.at(*place))
+    }
+
+    /// Sorts them by their bytes, from the place `from` on.
+    pub fn sort(&mut self, from: usize) {
+        let Self { text, places } = self;
+        let name = |(start, length): (u32, u8)| &text[start as usize..][..length.into()];
+        places[from..].sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
+    }
+
+    /// Whether they are sorted from the place `from` on, with no name twice.
+    pub fn is_sorted(&self, from: usize) -> bool {
+        self.places[from..].is_sorted_by(|a, b| self.at(*a) < self.at(*b))
+    }
+
+    /// The place of a name in a list whose first is `SHA256SUMS` and whose others are sorted.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        let (first, others) = self.places.split_first()?;
+        match others.binary_search_by(|place| self.at(*place).cmp(name)) {
+            Ok(at) => Some(at + 1),
+            Err(_) => (self.at(*first) == name).then_some(0),
+        }
+    }
+
+    /// Refuses a name that comes twice, in whatever case, or is a directory of another.
+    pub fn check_together(&self) -> Result<(), BundleError> {
+        // In this order all that is below a name follows it at once: no byte of a name is smaller than what stands for a slash.
+        let folded =
+            |place: (u32, u8)| self.at(place).bytes().map(|b| if b == b'/' { 0 } else { b.to_ascii_lowercase() });
+        let mut order = self.places.clone();
+        order.sort_unstable_by(|a, b| folded(*a).cmp(folded(*b)));
+        for pair in order.windows(2) {
+            let mut second = folded(pair[1]);
+            if !folded(pair[0]).all(|b| second.next() == Some(b)) {
+                continue;
             }
-            self.directories.insert(folded[..slash].to_owned());
-        }
-        if self.directories.contains(&folded) {
-            return refuse("it is a directory already");
-        }
-        if !self.files.insert(folded) {
-            return refuse("it comes twice, at least on systems that do not tell upper from lower case");
+            let why = match second.next() {
+                None => "it comes twice, at least on systems that do not tell upper from lower case",
+                Some(0) => "a part of it is a file already",
+                Some(_) => continue,
+            };
+            return Err(BundleError::Name { name: self.at(pair[1]).to_owned(), why });
         }
         Ok(())
     }

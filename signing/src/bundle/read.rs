@@ -1,31 +1,32 @@
 //! Reading a bundle: the structure at once, the files one at a time and in a stream.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take},
-};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take};
 
 use flate2::{Crc, bufread::DeflateDecoder};
+use sha2::{Digest as _, Sha256};
 
-use super::{BundleError, DOS_DATE, MAX_BYTES, MAX_FILES, SUMS, UNIX_MODE, name};
+use super::{
+    BundleError, MAX_BYTES, MAX_FILES, SUMS,
+    header::{CENTRAL_LENGTH, Classic, END64_LENGTH, End, Header, MAX_EXTRA},
+    name::{MAX_NAME, Names},
+};
 use crate::digest::Digest;
 
-const LOCAL: u32 = 0x0403_4b50;
-const CENTRAL: u32 = 0x0201_4b50;
-const END: u32 = 0x0605_4b50;
-const LOCAL_LENGTH: u64 = 30;
-const CENTRAL_LENGTH: usize = 46;
-const END_LENGTH: u64 = 22;
+/// What is read at once.
+const BLOCK: usize = 64 * 1024;
+
+/// The longest line of `SHA256SUMS`, with its line feed.
+const MAX_LINE: u64 = 64 + 2 + MAX_NAME as u64 + 1;
 
 /// A bundle whose structure has been checked. Its files are checked as they are read.
 pub struct Bundle<R> {
     source: R,
+    names: Names,
     entries: Vec<Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Entry {
-    name: String,
     deflated: bool,
     crc: u32,
     packed: u64,
@@ -40,48 +41,45 @@ impl<R: Read + Seek> Bundle<R> {
     /// # Errors
     /// Whatever [`super::write`] would not have written: bytes before, between or after the entries, headers that disagree, names that
     /// are doubled or odd, other methods, dates or modes; and more than the limit.
-    pub fn open(mut source: R, limit: u64) -> Result<Self, BundleError> {
-        let read = || BundleError::io("the bundle");
-        let length = source.seek(SeekFrom::End(0)).map_err(read())?;
+    pub fn open(source: R, limit: u64) -> Result<Self, BundleError> {
+        Self::open_as(source, limit, Classic::ZIP)
+    }
+
+    pub(super) fn open_as(mut source: R, limit: u64, classic: Classic) -> Result<Self, BundleError> {
+        let length = source.seek(SeekFrom::End(0)).map_err(BundleError::io("the bundle"))?;
         if length > MAX_BYTES {
             return Err(BundleError::TooLarge { what: "the bundle".to_owned(), limit: MAX_BYTES, unit: "bytes" });
         }
-        if length < END_LENGTH {
-            return Err(shape("it is shorter than an empty ZIP"));
-        }
-        let directory_end = length - END_LENGTH;
-        let end = take(&mut source, directory_end, END_LENGTH as usize)?;
-        let mut end = Fields(&end);
-        if end.u32() != END {
-            return Err(shape("it does not end with a ZIP's end record: cut off, or with bytes after its end"));
-        }
-        let (disk, first_disk, here, count) = (end.u16(), end.u16(), end.u16(), end.u16());
-        let (size, start, comment) = (u64::from(end.u32()), u64::from(end.u32()), end.u16());
-        if disk != 0 || first_disk != 0 || here != count || comment != 0 {
-            return Err(shape("its end record speaks of more disks, or of a comment"));
-        }
-        if usize::from(count) > MAX_FILES || start + size != directory_end {
+        let mut tail = vec![0; length.min(END64_LENGTH as u64) as usize];
+        read_at(&mut source, length - tail.len() as u64, &mut tail)?;
+        let (end, end_length) = End::read(&tail, classic)?;
+        let least = CENTRAL_LENGTH as u64;
+        let most = least + (MAX_NAME + MAX_EXTRA) as u64;
+        if end.files > MAX_FILES as u64
+            || end.start + end.size != length - end_length
+            || !(end.files * least..=end.files * most).contains(&end.size)
+        {
             return Err(shape("its directory is not where, or not as long as, its end record says"));
         }
-        let directory = take(&mut source, start, size as usize)?;
-        let entries = directory_entries(&mut source, &directory, count.into(), start, limit)?;
-        if entries.first().is_none_or(|e| e.name != SUMS) {
+        let (names, entries) = directory(&mut source, end, limit, classic)?;
+        if names.get(0) != Some(SUMS) {
             return Err(shape("its first file is not SHA256SUMS"));
         }
-        if !entries[1..].is_sorted_by(|a, b| a.name < b.name) {
+        if !names.is_sorted(1) {
             return Err(shape("its files are not sorted by name"));
         }
-        Ok(Self { source, entries })
+        names.check_together()?;
+        Ok(Self { source, names, entries })
     }
 
     /// The files' names, `SHA256SUMS` first, the others sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|e| e.name.as_str())
+        self.names.iter()
     }
 
     /// The length of a file; `None` where there is none of that name.
     pub fn length(&self, name: &str) -> Option<u64> {
-        find(&self.entries, name).map(|e| e.length)
+        self.names.find(name).map(|at| self.entries[at].length)
     }
 
     /// A file's bytes, whole. For files that may be long there is [`Bundle::stream`].
@@ -100,60 +98,85 @@ impl<R: Read + Seek> Bundle<R> {
     /// # Errors
     /// No such file; the source's failures.
     pub fn stream(&mut self, name: &str) -> Result<File<'_, R>, BundleError> {
-        let entry = find(&self.entries, name).ok_or_else(|| BundleError::Missing(name.to_owned()))?;
-        self.source.seek(SeekFrom::Start(entry.data)).map_err(BundleError::io(name))?;
-        let packed = BufReader::new((&mut self.source).take(entry.packed));
-        let bytes = if entry.deflated { Bytes::Deflated(DeflateDecoder::new(packed)) } else { Bytes::Stored(packed) };
-        Ok(File { entry, bytes, crc: Crc::new(), seen: 0, fault: None })
+        let at = self.names.find(name).ok_or_else(|| BundleError::Missing(name.to_owned()))?;
+        self.at(at)
     }
 
-    /// The digests that `SHA256SUMS` lists, by name, and its own.
-    ///
-    /// # Errors
-    /// Any other spelling than the format's.
-    pub fn sums(&mut self) -> Result<(Digest, BTreeMap<String, Digest>), BundleError> {
-        let bytes = self.file(SUMS)?;
-        let digest = Digest::of(&bytes);
-        let text = String::from_utf8(bytes).map_err(|_| BundleError::Sums(1))?;
-        let mut listed = BTreeMap::new();
-        let mut last = String::new();
-        for (number, line) in text.split_inclusive('\n').enumerate() {
-            let bad = || BundleError::Sums(number + 1);
-            let (hex, name) = line.strip_suffix('\n').and_then(|l| l.split_once("  ")).ok_or_else(bad)?;
-            if name <= last.as_str() {
-                return Err(bad());
-            }
-            last = name.to_owned();
-            listed.insert(name.to_owned(), hex.parse().map_err(|_| bad())?);
-        }
-        Ok((digest, listed))
+    fn at(&mut self, at: usize) -> Result<File<'_, R>, BundleError> {
+        File::open(&mut self.source, self.names.get(at).unwrap_or_default(), self.entries[at])
     }
 
     /// Reads every file and compares it with `SHA256SUMS`, of which the digest is given back: a receipt's second subject.
     ///
     /// # Errors
-    /// The first file that is unlisted, listed and not there, or not as listed.
+    /// `SHA256SUMS` in another spelling than the format's; the first file that is unlisted, listed and not there, or not as listed.
     pub fn check_sums(&mut self) -> Result<Digest, BundleError> {
-        let (digest, mut listed) = self.sums()?;
-        let names: Vec<_> = self.names().filter(|n| *n != SUMS).map(str::to_owned).collect();
-        for name in names {
-            let Some(wanted) = listed.remove(&name) else { return Err(BundleError::Unlisted(name)) };
-            let mut file = self.stream(&name)?;
-            let (found, _) = Digest::read(&mut file).map_err(|e| file.fault(e))?;
-            if found != wanted {
-                return Err(BundleError::Digest { name, found, listed: wanted });
+        let (digest, listed) = self.sums()?;
+        let mut block = vec![0; BLOCK];
+        for (at, wanted) in listed.iter().enumerate() {
+            let mut file = self.at(at + 1)?;
+            let mut hasher = Sha256::new();
+            loop {
+                match file.read(&mut block).map_err(|e| file.fault(e))? {
+                    0 => break,
+                    n => hasher.update(&block[..n]),
+                }
+            }
+            let found = Digest(hasher.finalize().into());
+            if found != *wanted {
+                return Err(BundleError::Digest { name: file.name.to_owned(), found, listed: *wanted });
             }
         }
-        match listed.into_keys().next() {
+        Ok(digest)
+    }
+
+    /// The digest of `SHA256SUMS`, and the digests that it lists: of every other file, in the order of the names.
+    fn sums(&mut self) -> Result<(Digest, Vec<Digest>), BundleError> {
+        let count = self.names.len() - 1;
+        let (mut unlisted, mut missing) = (None, None);
+        let mut listed = Vec::with_capacity(count);
+        let mut hasher = Sha256::new();
+        let (mut line, mut last) = (Vec::new(), String::new());
+        let mut file = BufReader::new(File::open(&mut self.source, SUMS, self.entries[0])?);
+        let mut names = self.names.iter().skip(1).peekable();
+        for number in 1.. {
+            line.clear();
+            let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+            read.map_err(|e| file.get_ref().fault(e))?;
+            if line.is_empty() {
+                break;
+            }
+            hasher.update(&line);
+            let bad = || BundleError::Sums(number);
+            let text = std::str::from_utf8(&line).map_err(|_| bad())?;
+            let (hex, name) = text.strip_suffix('\n').and_then(|l| l.split_once("  ")).ok_or_else(bad)?;
+            if name <= last.as_str() {
+                return Err(bad());
+            }
+            name.clone_into(&mut last);
+            let digest: Digest = hex.parse().map_err(|_| bad())?;
+            while let Some(passed) = names.next_if(|next| *next < name) {
+                unlisted.get_or_insert_with(|| passed.to_owned());
+            }
+            match names.next_if_eq(&name) {
+                Some(_) => listed.push(digest),
+                None => missing = missing.or_else(|| Some(name.to_owned())),
+            }
+        }
+        if let Some(name) = unlisted.or_else(|| names.next().map(str::to_owned)) {
+            return Err(BundleError::Unlisted(name));
+        }
+        match missing {
             Some(name) => Err(BundleError::Missing(name)),
-            None => Ok(digest),
+            None => Ok((Digest(hasher.finalize().into()), listed)),
         }
     }
 }
 
 /// One file of a bundle, unpacked as it is read.
 pub struct File<'a, R> {
-    entry: &'a Entry,
+    name: &'a str,
+    entry: Entry,
     bytes: Bytes<'a, R>,
     crc: Crc,
     seen: u64,
@@ -165,10 +188,19 @@ enum Bytes<'a, R> {
     Deflated(DeflateDecoder<BufReader<Take<&'a mut R>>>),
 }
 
+impl<'a, R: Read + Seek> File<'a, R> {
+    fn open(source: &'a mut R, name: &'a str, entry: Entry) -> Result<Self, BundleError> {
+        source.seek(SeekFrom::Start(entry.data)).map_err(BundleError::io(name))?;
+        let packed = BufReader::new(source.take(entry.packed));
+        let bytes = if entry.deflated { Bytes::Deflated(DeflateDecoder::new(packed)) } else { Bytes::Stored(packed) };
+        Ok(Self { name, entry, bytes, crc: Crc::new(), seen: 0, fault: None })
+    }
+}
+
 impl<R: Read> File<'_, R> {
     /// What a failed read of this file means: damage that was found here, or the source's failure.
     pub fn fault(&self, error: io::Error) -> BundleError {
-        let name = self.entry.name.clone();
+        let name = self.name.to_owned();
         match self.fault {
             Some(what) => BundleError::Damaged { name, what },
             None if error.kind() == io::ErrorKind::InvalidInput || error.kind() == io::ErrorKind::InvalidData => {
@@ -180,7 +212,7 @@ impl<R: Read> File<'_, R> {
 
     fn damaged(&mut self, what: &'static str) -> io::Error {
         self.fault = Some(what);
-        io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {what}", self.entry.name))
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {what}", self.name))
     }
 
     /// At the end of the bytes.
@@ -223,118 +255,90 @@ impl<R: Read> Read for File<'_, R> {
     }
 }
 
-/// The entry of that name: `SHA256SUMS` is the first, the others are sorted.
-fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
-    let (sums, files) = entries.split_first()?;
-    match files.binary_search_by(|e| e.name.as_str().cmp(name)) {
-        Ok(place) => files.get(place),
-        Err(_) => Some(sums).filter(|e| e.name == name),
-    }
-}
-
-/// The entries of the directory, each checked against its local header and against its neighbour's end.
-fn directory_entries<R: Read + Seek>(
+/// The files of the directory, each checked against its local header and against its neighbour's end.
+fn directory<R: Read + Seek>(
     source: &mut R,
-    directory: &[u8],
-    count: usize,
-    start: u64,
+    end: End,
     limit: u64,
-) -> Result<Vec<Entry>, BundleError> {
-    let mut rest = directory;
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut seen = name::Seen::default();
+    classic: Classic,
+) -> Result<(Names, Vec<Entry>), BundleError> {
+    let (mut names, mut entries) = (Names::default(), Vec::new());
     let (mut at, mut total) = (0_u64, 0_u64);
-    for _ in 0..count {
-        let Some((fixed, after)) = rest.split_at_checked(CENTRAL_LENGTH) else {
-            return Err(shape("its directory is cut off"));
-        };
-        let mut f = Fields(fixed);
-        let (signature, made_by, common) = (f.u32(), f.u16(), f.bytes(26));
-        let (comment, disk, internal, external, offset) = (f.u16(), f.u16(), f.u16(), f.u32(), u64::from(f.u32()));
-        let name_length = u16::from_le_bytes([common[22], common[23]]);
-        let Some((name, after)) = after.split_at_checked(name_length.into()) else {
-            return Err(shape("its directory is cut off"));
-        };
-        rest = after;
-        let name = std::str::from_utf8(name).map_err(|_| shape("a name in it is not ASCII"))?;
-        name::check(name)?;
-        seen.add(name)?;
+    let mut rest = Ahead { at: end.start, left: end.size, block: Vec::new(), used: 0 };
+    let mut local = Vec::new();
+    for _ in 0..end.files {
+        let (length, name_length) = Header::lengths(rest.see(source, CENTRAL_LENGTH)?);
+        let central = rest.see(source, length)?;
+        let name = std::str::from_utf8(&central[CENTRAL_LENGTH..][..name_length])
+            .map_err(|_| shape("a name in it is not ASCII"))?;
+        names.push(name)?;
         let odd = |what: &str| shape(&format!("the header of {name} {what}"));
-        if signature != CENTRAL || comment != 0 || disk != 0 || internal != 0 {
-            return Err(odd("is no plain directory entry"));
+        let header = Header::read(central, name, classic)?;
+        if header.offset != at {
+            return Err(odd("does not follow the file before it"));
         }
-        if made_by >> 8 != 3 || external != UNIX_MODE << 16 {
-            return Err(odd("has another file mode than rw-r--r-- (Unix)"));
-        }
-        if offset != at {
-            return Err(odd("does not follow the entry before it"));
-        }
-        let local = take(source, at, (LOCAL_LENGTH + u64::from(name_length)) as usize)?;
-        if Fields(&local).u32() != LOCAL || &local[4..30] != common || &local[30..] != name.as_bytes() {
+        let wanted = header.local(name, classic);
+        local.resize(wanted.len(), 0);
+        read_at(source, at, &mut local)?;
+        if local != wanted {
             return Err(odd("in the directory is not the one before its bytes"));
         }
-        let entry = entry(name, common, at + LOCAL_LENGTH + u64::from(name_length))?;
-        at = entry.data + entry.packed;
-        if at > start {
-            return Err(odd("claims more bytes than there are"));
-        }
-        total += entry.length;
-        if total > limit {
-            return Err(BundleError::TooLarge { what: "the unpacked bundle".to_owned(), limit, unit: "bytes" });
-        }
-        entries.push(entry);
+        let data = at + wanted.len() as u64;
+        at = match data.checked_add(header.packed) {
+            Some(next) if next <= end.start => next,
+            _ => return Err(odd("claims more bytes than there are")),
+        };
+        total = match total.checked_add(header.length) {
+            Some(total) if total <= limit => total,
+            _ => {
+                let what = "the unpacked bundle".to_owned();
+                return Err(BundleError::TooLarge { what, limit, unit: "bytes" });
+            }
+        };
+        let Header { deflated, crc, packed, length, .. } = header;
+        entries.push(Entry { deflated, crc, packed, length, data });
+        rest.used += central.len();
     }
-    if !rest.is_empty() || at != start {
+    if rest.left > 0 || rest.used < rest.block.len() || at != end.start {
         return Err(shape("there are bytes between its files and its directory, or after its directory"));
     }
-    Ok(entries)
+    Ok((names, entries))
 }
 
-/// The fields that a local and a central header share.
-fn entry(name: &str, common: &[u8], data: u64) -> Result<Entry, BundleError> {
-    let odd = |what: &str| shape(&format!("the header of {name} {what}"));
-    let mut f = Fields(common);
-    let (needed, flags, method, time, date, crc) = (f.u16(), f.u16(), f.u16(), f.u16(), f.u16(), f.u32());
-    let (packed, length) = (u64::from(f.u32()), u64::from(f.u32()));
-    let (_name, extra) = (f.u16(), f.u16());
-    if needed > 20 || flags != 0 || extra != 0 {
-        return Err(odd("asks for more than plain ZIP: flags, extra fields or a later version"));
+/// The directory, read block by block.
+struct Ahead {
+    /// Of what is not in `block` yet.
+    at: u64,
+    left: u64,
+    block: Vec<u8>,
+    /// How many bytes of `block` are done with.
+    used: usize,
+}
+
+impl Ahead {
+    /// The next bytes, which stay next until they are counted as used.
+    fn see<R: Read + Seek>(&mut self, source: &mut R, count: usize) -> Result<&[u8], BundleError> {
+        while self.block.len() - self.used < count && self.left > 0 {
+            self.block.drain(..self.used);
+            self.used = 0;
+            let (have, more) = (self.block.len(), self.left.min(BLOCK as u64));
+            self.block.resize(have + more as usize, 0);
+            read_at(source, self.at, &mut self.block[have..])?;
+            self.at += more;
+            self.left -= more;
+        }
+        self.block.get(self.used..self.used + count).ok_or_else(|| shape("its directory is cut off"))
     }
-    if time != 0 || date != DOS_DATE {
-        return Err(odd("has another time than 1980-01-01"));
-    }
-    let deflated = match method {
-        0 if packed == length => false,
-        8 => true,
-        _ => return Err(odd("names a method other than stored and deflated")),
-    };
-    Ok(Entry { name: name.to_owned(), deflated, crc, packed, length, data })
 }
 
 fn shape(what: &str) -> BundleError {
     BundleError::Shape(what.to_owned())
 }
 
-fn take<R: Read + Seek>(source: &mut R, at: u64, length: usize) -> Result<Vec<u8>, BundleError> {
+fn read_at<R: Read + Seek>(source: &mut R, at: u64, out: &mut [u8]) -> Result<(), BundleError> {
     source.seek(SeekFrom::Start(at)).map_err(BundleError::io("the bundle"))?;
-    let mut bytes = Vec::new();
-    source.take(length as u64).read_to_end(&mut bytes).map_err(BundleError::io("the bundle"))?;
-    if bytes.len() == length { Ok(bytes) } else { Err(shape("it is cut off")) }
-}
-
-/// Little-endian fields of a header whose length has been checked.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn bytes(&mut self, count: usize) -> &'a [u8] {
-        let (head, rest) = self.0.split_at(count);
-        self.0 = rest;
-        head
-    }
-    fn u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.bytes(2).try_into().expect("two bytes"))
-    }
-    fn u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.bytes(4).try_into().expect("four bytes"))
-    }
+    source.read_exact(out).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => shape("it is cut off"),
+        _ => BundleError::io("the bundle")(e),
+    })
 }
