@@ -4,5 +4,6 @@
 // Scratch files of tests need not be durable.
 #![allow(clippy::disallowed_methods)]
 
+pub mod aws;
 pub mod program;
 pub mod tools;
