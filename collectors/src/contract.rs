@@ -72,6 +72,9 @@ pub struct Need {
     pub what: String,
     /// What becomes unknown without it.
     pub why: String,
+    /// In which kinds of a source's cells it is needed (`accounts`); none: wherever the source is read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<String>,
 }
 
 /// The kinds of [`Need`].

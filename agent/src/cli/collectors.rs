@@ -202,6 +202,7 @@ mod tests {
                 kind: NeedKind::File,
                 what: "/etc/passwd".into(),
                 why: "which accounts there are".into(),
+                cells: Vec::new(),
             }],
             kinds: vec!["account".into()],
             checks:

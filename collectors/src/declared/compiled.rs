@@ -1,6 +1,9 @@
 //! A definition with its expressions compiled and its names checked. What is refused here could not run.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use indexmap::IndexMap;
 use jq::Filter;
@@ -299,21 +302,25 @@ impl Compiler<'_> {
     fn spec(&self) -> Result<Spec, DefinitionError> {
         let definition = self.definition;
         let kinds: Vec<String> = definition.records.keys().chain(&definition.kinds).cloned().collect();
-        let mut needs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        // By action: the requests that need it, and the kinds of cells in which they are made.
+        let mut needs: BTreeMap<String, (Vec<&str>, BTreeSet<&str>)> = BTreeMap::new();
         for (name, request) in &definition.requests {
             for action in self.dialect.actions(&request.call) {
-                needs.entry(action).or_default().push(name);
+                let (requests, cells) = needs.entry(action).or_default();
+                requests.push(name);
+                cells.insert(request.cells.as_deref().unwrap_or(&definition.cells));
             }
         }
         for action in &definition.needs {
-            needs.entry(action.clone()).or_default();
+            needs.entry(action.clone()).or_default().1.insert(&definition.cells);
         }
-        let needs = needs.into_iter().map(|(what, requests)| {
+        let needs = needs.into_iter().map(|(what, (requests, cells))| {
             let why = match requests.as_slice() {
                 [] => definition.title.clone(),
                 requests => requests.join(", ").replace('_', " "),
             };
-            Need { kind: NeedKind::Action, what, why }
+            let cells = cells.into_iter().map(str::to_owned).collect();
+            Need { kind: NeedKind::Action, what, why, cells }
         });
         // JSON is YAML.
         let checks = serde_json::to_string_pretty(&definition.checks)

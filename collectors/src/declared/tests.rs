@@ -608,3 +608,27 @@ records:
     }
     assert_eq!(ran.derived.gaps.len(), 1, "{:?}", ran.derived.gaps);
 }
+
+#[test]
+fn needs_say_which_permission_which_requests_need_and_in_which_cells() {
+    let definition = "
+needs: [y:More]
+requests:
+  all_things: {call: x.List, rows: .Things}
+  things_of_all: {call: x.List, cells: source}
+  one: {call: x.Get, cells: accounts}
+records: {thing: {rows: all_things, id: .Name, fields: {}}}
+";
+    let system = Arc::new(Scripts::new(Plain, judge, scope(), Vec::new(), "2026-11-22T04:00:00Z".parse().unwrap()));
+    let collector = Declared::new(&format!("{HEAD}{definition}"), system).unwrap();
+    let needs: Vec<_> =
+        collector.spec().needs.iter().map(|n| (n.what.as_str(), n.why.as_str(), n.cells.join("; "))).collect();
+    assert_eq!(
+        needs,
+        [
+            ("x:Get", "one", "accounts".into()),
+            ("x:List", "all things, things of all", "accounts x regions; source".into()),
+            ("y:More", "X", "accounts x regions".to_owned()),
+        ]
+    );
+}

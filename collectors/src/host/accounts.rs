@@ -37,7 +37,7 @@ pub struct Accounts {
 impl Accounts {
     /// Of this host.
     pub fn new(host: Host) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         let (file, command, right) = (NeedKind::File, NeedKind::Command, NeedKind::Right);
         let spec = Spec {
             id: "host/accounts".into(),

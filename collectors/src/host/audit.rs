@@ -105,7 +105,7 @@ pub struct Audit {
 impl Audit {
     /// Of this host.
     pub fn new(host: Host) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         let spec = Spec {
             id: "host/audit-logging".into(),
             version: 1,

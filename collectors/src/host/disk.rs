@@ -53,7 +53,7 @@ pub struct Disk {
 impl Disk {
     /// Of this host.
     pub fn new(host: Host) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         let spec = Spec {
             id: "host/disk-encryption".into(),
             version: 1,

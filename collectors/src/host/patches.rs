@@ -76,7 +76,7 @@ pub struct Patches {
 impl Patches {
     /// Of this host.
     pub fn new(host: Host) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         let spec = Spec {
             id: "host/patches".into(),
             version: 1,

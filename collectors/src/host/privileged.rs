@@ -59,6 +59,7 @@ impl Default for PrivilegedChanges {
                 kind: NeedKind::Right,
                 what: "sealed bundles of host/accounts, of today and of an earlier day".into(),
                 why: "without either, whether anything changed is unknown".into(),
+                cells: Vec::new(),
             }],
             kinds: vec![KIND.into()],
             checks: CHECKS.into(),

@@ -84,7 +84,7 @@ pub struct Restic {
 impl Restic {
     /// The repositories of this host; with none, it only derives.
     pub fn new(host: Host, repositories: Vec<ResticRepository>) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         // A check of a large repository is slow: an hour each.
         let deadline = Duration::from_secs(3600 * repositories.len().max(1) as u64);
         let spec = Spec {

@@ -120,7 +120,7 @@ pub struct Sshd {
 impl Sshd {
     /// Of this host.
     pub fn new(host: Host) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         let spec = Spec {
             id: "host/sshd".into(),
             version: 1,

@@ -49,7 +49,7 @@ pub struct TimeSync {
 impl TimeSync {
     /// Of this host.
     pub fn new(host: Host) -> Self {
-        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into() };
+        let need = |kind, what: &str, why: &str| Need { kind, what: what.into(), why: why.into(), cells: Vec::new() };
         let spec = Spec {
             id: "host/time-sync".into(),
             version: 1,
