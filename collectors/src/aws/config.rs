@@ -140,6 +140,14 @@ impl AwsConfig {
         self.role.as_ref().map(|role| role.replace(ACCOUNT, account))
     }
 
+    /// Where the accounts are listed, if they are.
+    pub fn organization(&self) -> Option<&Organization> {
+        match &self.accounts {
+            Some(Accounts::Organization(organization)) => Some(organization),
+            _ => None,
+        }
+    }
+
     /// What the types alone do not refuse: each problem with the key that it is at.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();

@@ -1,6 +1,8 @@
 //! AWS as a source: accounts, regions, credentials, and one client for every service.
 
+pub mod client;
 pub mod config;
+mod credentials;
 pub mod decode;
 pub mod definitions;
 mod dialect;
@@ -9,34 +11,86 @@ pub mod endpoint;
 pub mod errors;
 mod iam;
 pub mod operations;
+pub mod policy;
 pub mod redact;
+pub mod scope;
+pub mod session;
 mod shapes;
 mod xml;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, OnceLock},
+};
 
+use aws_config::BehaviorVersion;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_types::retry::RetryConfig;
+use aws_types::region::Region;
 use serde_json::{Value, json};
 
 pub use dialect::{AwsDialect, CELLS, only_reads};
 
-use self::config::{Accounts, AwsConfig, Regions};
-use crate::{contract::Source, declared::system::Dialect};
+use self::{
+    client::Limits,
+    config::{Accounts, AwsConfig, Regions},
+    credentials::{Issuer, Store},
+    session::{AwsSession, Budgets, Connection},
+};
+use crate::{
+    contract::{BoxFuture, Collector, Context, NeedKind, Now, Source},
+    declared::system::{Begun, Dialect, System},
+};
 
 /// Opens the accounts of the configuration as a source. Nothing is asked yet.
 pub fn open(config: &AwsConfig, name: &str) -> Source {
     let aws = Arc::new(Aws::new(config.clone()));
-    Source { name: name.into(), kind: "aws".into(), identity: aws.identity(), collectors: Vec::new(), not_run: None }
+    let system: Arc<dyn System> = aws.clone();
+    let collectors = definitions::all(&system);
+    aws.limit_sessions(&collectors);
+    Source { name: name.into(), kind: "aws".into(), identity: aws.identity(), collectors, not_run: None }
 }
 
 /// AWS, as the definitions' engine asks it.
 pub struct Aws {
-    config: AwsConfig,
+    config: Arc<AwsConfig>,
+    limits: Limits,
+    /// Instead of those that the AWS SDKs find.
+    own: Option<SharedCredentialsProvider>,
+    /// What sessions of roles are limited to.
+    actions: OnceLock<BTreeSet<String>>,
+    store: Arc<Store>,
+    budgets: Arc<Budgets>,
 }
 
 impl Aws {
     /// With these settings. Nothing is asked yet.
     pub fn new(config: AwsConfig) -> Self {
-        Self { config }
+        let limits = Limits { attempts: config.retry.attempts, ..Limits::default() };
+        Self {
+            config: Arc::new(config),
+            limits,
+            own: None,
+            actions: OnceLock::new(),
+            store: Arc::default(),
+            budgets: Arc::default(),
+        }
+    }
+
+    /// With credentials at hand, and other limits than the usual ones: for tests.
+    pub fn with(config: AwsConfig, own: SharedCredentialsProvider, limits: Limits) -> Self {
+        Self { own: Some(own), limits, ..Self::new(config) }
+    }
+
+    /// Limits the sessions of assumed roles to what these collectors ask, and what finding out the scope does.
+    pub fn limit_sessions(&self, collectors: &[Arc<dyn Collector>]) {
+        let needs = collectors.iter().flat_map(|collector| &collector.spec().needs);
+        let mut actions: BTreeSet<String> =
+            needs.filter(|need| need.kind == NeedKind::Action).map(|need| need.what.clone()).collect();
+        if !actions.is_empty() {
+            actions.extend(scope::CALLS.iter().flat_map(|call| operations::actions(call)));
+            let _ = self.actions.set(actions);
+        }
     }
 
     /// What the configuration says of the source; whose credentials it has is in every run's scope.
@@ -51,6 +105,75 @@ impl Aws {
             Regions::Given(regions) => json!(regions),
         };
         json!({"accounts": accounts, "regions": regions, "role": self.config.role})
+    }
+
+    /// What a run asks with. Its HTTP connections live on the runtime that it is called on.
+    async fn connect(&self, now: Now) -> Result<Arc<Connection>, String> {
+        let config = self.config.clone();
+        let http = client::http(config.ca_bundle.as_deref())?;
+        let external_id = external_id(&config)?;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http.clone())
+            .region(Region::new(config.home_region.clone()))
+            .timeout_config(self.limits.timeouts())
+            .retry_config(RetryConfig::standard().with_max_attempts(3));
+        if let Some(profile) = &config.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(own) = &self.own {
+            loader = loader.credentials_provider(own.clone());
+        }
+        let sdk = loader.load().await;
+        let own = sdk.credentials_provider().ok_or("the AWS SDK has no chain of credentials")?;
+        // As every SDK does: AWS_ENDPOINT_URL, or `endpoint_url` of the profile.
+        let endpoint = config.endpoint.clone().or_else(|| sdk.endpoint_url().map(str::to_owned));
+        let of_sts = config.endpoints.get("sts").or(endpoint.as_ref());
+        let issuer = Issuer {
+            sts_endpoint: of_sts.map(|url| url.replace("{region}", &config.home_region)),
+            external_id,
+            policy: self.actions.get().and_then(policy::session_policy),
+            management: Mutex::default(),
+            store: self.store.clone(),
+            config: config.clone(),
+            sdk,
+            own,
+        };
+        Ok(Arc::new(Connection {
+            config,
+            limits: self.limits.clone(),
+            now,
+            http,
+            endpoint,
+            issuer,
+            budgets: self.budgets.clone(),
+            callers: Mutex::new(HashMap::new()),
+        }))
+    }
+}
+
+/// What is written, or what its file holds.
+fn external_id(config: &AwsConfig) -> Result<Option<String>, String> {
+    let Some(path) = &config.external_id_file else { return Ok(config.external_id.clone()) };
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("external_id_file {}: {error}", path.display()))?;
+    match config::not_an_external_id(text.trim()) {
+        None => Ok(Some(text.trim().to_owned())),
+        Some(why) => Err(format!("external_id_file {}: what is in it {why}", path.display())),
+    }
+}
+
+impl System for Aws {
+    fn begin<'a>(&'a self, context: &'a mut Context<'_>) -> BoxFuture<'a, Begun> {
+        Box::pin(async move {
+            let began_at = (context.now)();
+            let connected = self.connect(context.now.clone()).await;
+            let found = match &connected {
+                Ok(connection) => scope::find_out(connection).await,
+                Err(why) => scope::unread(&self.config, why),
+            };
+            let scope = found.keep(context, began_at, scope::request(&self.config))?;
+            Ok((scope, Arc::new(AwsSession { connected, now: context.now.clone() }) as _))
+        })
     }
 }
 
