@@ -61,7 +61,12 @@ struct Needs(Spec);
 
 impl Needs {
     fn these(actions: &[&str]) -> Arc<dyn Collector> {
-        let need = |action: &&str| Need { kind: NeedKind::Action, what: (*action).into(), why: String::new() };
+        let need = |action: &&str| Need {
+            kind: NeedKind::Action,
+            what: (*action).into(),
+            why: String::new(),
+            cells: Vec::new(),
+        };
         Arc::new(Self(Spec {
             id: "aws/x".into(),
             version: 1,
