@@ -283,7 +283,10 @@ def _findings(seed, region):
         "resourceOwnerAccount": seed.account, "createdAt": ago(days=30), "analyzedAt": ago(days=1), "updatedAt": ago(days=30),
         "findingType": "ExternalAccess",
     }
-    yield {"call": "accessanalyzer.ListFindingsV2", "output": {"findings": [finding]}}
+    yield {"call": "accessanalyzer.ListFindingsV2", "output": {"findings": [dict(finding)]}}
+    del finding["findingType"]
+    finding |= {"principal": {"AWS": "999988887777"}, "action": ["sts:AssumeRole"], "isPublic": False, "condition": {}}
+    yield {"call": "accessanalyzer.ListFindings", "output": {"findings": [dict(finding)]}}
     event = {
         "EventId": f"00000000-1111-4222-8333-{seed.account}", "EventName": "ConsoleLogin", "ReadOnly": "false", "EventTime": ago(hours=3),
         "EventSource": "signin.amazonaws.com", "Username": "plain", "Resources": [], "CloudTrailEvent": '{"eventVersion":"1.11"}',
@@ -336,5 +339,15 @@ def _settings(seed, region):
         for number, kind in enumerate(["COMPLIANT", "NON_COMPLIANT", "INSUFFICIENT_DATA"])
     ]
     yield {"call": "config.DescribeComplianceByConfigRule", "output": {"ComplianceByConfigRules": rules}, "page": 2}
+    evaluated = [{"ConfigRuleName": row["ConfigRuleName"], "LastSuccessfulEvaluationTime": ago(days=1), "FirstEvaluationStarted": True} for row in rules]
+    yield {
+        "call": "config.DescribeConfigRuleEvaluationStatus", "output": {"ConfigRulesEvaluationStatus": evaluated},
+        "select": [{"parameter": "ConfigRuleNames", "member": "ConfigRuleName", "is": "among"}],
+    }
+    delivered = {"lastStatus": "Success", "lastSuccessfulTime": ago(hours=2), "lastAttemptTime": ago(hours=2)}
+    yield {
+        "call": "config.DescribeDeliveryChannelStatus",
+        "output": {"DeliveryChannelsStatus": [{"name": "default", "configHistoryDeliveryInfo": delivered, "configStreamDeliveryInfo": {"lastStatus": "Success"}}]},
+    }
     yield {"call": "config.GetComplianceDetailsByConfigRule", "output": {"EvaluationResults": []}}
     yield {"call": "efs.DescribeReplicationConfigurations", "output": {"Replications": []}}
