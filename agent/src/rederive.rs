@@ -11,7 +11,6 @@ use std::{
 
 use collectors::{
     contract::{Collector, Evidence, Exchange},
-    host::{self, access::Host, config::HostConfig},
     recorder::EXCHANGES,
     window::Decided,
 };
@@ -38,9 +37,7 @@ pub struct Collectors(BTreeMap<String, Arc<dyn Collector>>);
 impl Collectors {
     /// Those that are built in. Deriving needs no configuration and no host.
     pub fn built_in() -> Self {
-        let config = HostConfig::default();
-        let all = host::built_in(&Host::new(&config.root, None), &config);
-        Self(all.into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
+        Self(collectors::built_in().into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
     }
 }
 

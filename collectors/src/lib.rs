@@ -12,3 +12,13 @@ pub mod records;
 pub mod redact;
 pub mod testing;
 pub mod window;
+
+use std::sync::Arc;
+
+/// Every collector there is, configured or not, by no source: to list them, and to derive again what they made.
+pub fn built_in() -> Vec<Arc<dyn contract::Collector>> {
+    let config = host::config::HostConfig::default();
+    let mut all = host::built_in(&host::access::Host::new(&config.root, None), &config);
+    all.extend(aws::open(&aws::config::AwsConfig::default(), "aws").collectors);
+    all
+}
