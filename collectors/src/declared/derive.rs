@@ -49,8 +49,19 @@ fn cells(reading: &Reading<'_>, kind: &str) -> Population {
     match reading.cells(kind) {
         Err(why) => Population::Unread(why.to_owned()),
         Ok([]) => Population::Unread(format!("the scope names no {kind}")),
-        Ok(_) => Population::Whole,
+        // A cell without coordinates stands for those that could not be found out.
+        Ok(cells) => match cells.iter().find(|expected| is_nowhere(&expected.cell)) {
+            None => Population::Whole,
+            Some(nowhere) => {
+                let why = nowhere.unread.clone().unwrap_or_else(|| format!("not all {kind} are known"));
+                if cells.len() == 1 { Population::Unread(why) } else { Population::Cut(why) }
+            }
+        },
     }
+}
+
+fn is_nowhere(cell: &Cell) -> bool {
+    cell.0.is_empty()
 }
 
 struct Kind<'a, 'r, 'o> {
@@ -71,6 +82,9 @@ impl<'a> Kind<'a, '_, '_> {
                 let (exchange, asked) = reading.index.scope_at;
                 for expected in reading.cells(kind).unwrap_or_default() {
                     let cell = &expected.cell;
+                    if is_nowhere(cell) {
+                        continue;
+                    }
                     joins.enter(cell)?;
                     let at = val(&json!(cell));
                     let row = Row { value: at.clone(), exchange, at: asked, item: None };

@@ -42,13 +42,14 @@ pub fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
             *counts.entry(row_type(&value)).or_default() += 1;
             account.record(&value, row.exchange, out)
         })?;
-        let mut missing: Vec<String> = unread.into_iter().collect();
+        if let Some(why) = unread {
+            cut(&mut administrators, &format!("{}: {why}", expected.cell));
+        }
         if !matches!(reading.state(details, expected)?, State::Unread(_)) {
             account.count(reading, &counts, &mut populations, out)?;
         }
-        missing.extend(account.unread.clone());
-        for why in missing {
-            cut(&mut administrators, &format!("{}: {why}", expected.cell));
+        if let Some(why) = &account.unread {
+            cut(&mut administrators, why);
         }
     }
     for (kind, population) in populations {

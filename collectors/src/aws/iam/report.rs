@@ -19,6 +19,19 @@ use crate::{
 /// AWS makes a report anew when the last one is four hours old; one that is older than this was not made for this run.
 const FRESH: TimeDelta = TimeDelta::hours(5);
 
+/// Columns with times of what had happened when the report was made.
+const EVENTS: [&str; 9] = [
+    "user_creation_time",
+    "password_last_used",
+    "password_last_changed",
+    "access_key_1_last_rotated",
+    "access_key_1_last_used_date",
+    "access_key_2_last_rotated",
+    "access_key_2_last_used_date",
+    "cert_1_last_rotated",
+    "cert_2_last_rotated",
+];
+
 /// The name of the root user's row.
 const ROOT: &str = "<root_account>";
 
@@ -29,22 +42,21 @@ const ROOT: &str = "<root_account>";
 pub fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
     let (report, summary) = (reading.request("report"), reading.request("summary"));
     let mut users = reading.population(&[report])?;
-    let mut roots = reading.population(&[summary])?;
+    let roots = reading.population(&[summary])?;
     let management = central_management(reading)?;
     for expected in reading.expected(report).unwrap_or_default() {
         let cell = &expected.cell;
         let counted = reading.answer(summary, cell, None)?;
         let counted = counted.as_ref().map(|(answer, exchange)| (&answer["SummaryMap"], *exchange));
-        let parsed = match reading.state(report, expected)? {
-            State::Whole => match reading.answer(report, cell, None)? {
-                Some((answer, exchange)) => Report::parse(&answer, exchange),
-                None => Err("the report cannot be read".into()),
-            },
-            other => Err(other.why().unwrap_or("there is none").to_owned()),
+        // What was not answered is in the population's reason already.
+        let answer = match reading.state(report, expected)? {
+            State::Whole => reading.answer(report, cell, None)?,
+            _ => None,
         };
-        let parsed = match parsed {
-            Ok(report) => Some(report),
-            Err(why) => {
+        let parsed = match answer.map(|(answer, exchange)| Report::parse(&answer, exchange)) {
+            None => None,
+            Some(Ok(report)) => Some(report),
+            Some(Err(why)) => {
                 cut(&mut users, &format!("{cell}: {why}"));
                 None
             }
@@ -69,9 +81,6 @@ pub fn derive(reading: &Reading<'_>, out: &mut dyn Records) -> io::Result<()> {
             }
         }
         root(out, expected, counted, parsed.as_ref(), management)?;
-        if counted.is_none() {
-            cut(&mut roots, &format!("{cell}: the account summary was not read"));
-        }
     }
     out.population("user", users.clone());
     out.population("access_key", users);
@@ -131,7 +140,7 @@ fn root(
 
 fn user(out: &mut dyn Records, cell: &Cell, report: &Report, row: &Line, at: DateTime<Utc>) -> io::Result<()> {
     let (name, arn) = (row.get("user"), row.get("arn"));
-    let stale = report.generated.is_none_or(|generated| at - generated > FRESH);
+    let stale = report.made.is_none_or(|made| at - made > FRESH);
     let password = row.flag("password_enabled");
     let keys: Vec<Key<'_>> = ["1", "2"].into_iter().map(|slot| Key { row, slot }).collect();
     let active = keys.iter().map(Key::active).try_fold(0, |sum, active| Some(sum + u64::from(active?)));
@@ -159,7 +168,7 @@ fn user(out: &mut dyn Records, cell: &Cell, report: &Report, row: &Line, at: Dat
     fields.insert("idle_days".into(), json!(last_used.map(|used| (at - used).num_days())));
     fields.insert("generated_at".into(), json!(report.generated_text));
     fields.insert("stale".into(), json!(stale));
-    out.record("user", Record { id: arn.into(), as_of: report.generated, exchange: report.exchange, fields })?;
+    out.record("user", Record { id: arn.into(), as_of: report.made, exchange: report.exchange, fields })?;
     for key in &keys {
         // A slot without a key was never rotated.
         if key.active() == Some(false) && key.time("last_rotated").is_none() {
@@ -176,7 +185,7 @@ fn user(out: &mut dyn Records, cell: &Cell, report: &Report, row: &Line, at: Dat
         fields.insert("last_used_region".into(), json!(key.text("last_used_region")));
         fields.insert("stale".into(), json!(stale));
         let id = format!("{arn}/access-key-{}", key.slot);
-        out.record("access_key", Record { id, as_of: report.generated, exchange: report.exchange, fields })?;
+        out.record("access_key", Record { id, as_of: report.made, exchange: report.exchange, fields })?;
     }
     Ok(())
 }
@@ -226,7 +235,8 @@ fn asked_at(reading: &Reading<'_>, request: usize, cell: &Cell) -> io::Result<Da
 struct Report {
     rows: Vec<Line>,
     exchange: u64,
-    generated: Option<DateTime<Utc>>,
+    /// When it was made: not before AWS's own time for it, nor before the latest event that it speaks of.
+    made: Option<DateTime<Utc>>,
     generated_text: String,
 }
 
@@ -260,7 +270,9 @@ impl Report {
             let values = values.map_err(|e| format!("the report is cut or malformed: {e}"))?;
             rows.push(Line { columns: Rc::clone(&columns), values });
         }
-        Ok(Self { rows, exchange, generated: time(&generated_text), generated_text })
+        let events = rows.iter().flat_map(|row: &Line| EVENTS.iter().filter_map(|column| row.time(column)));
+        let made = time(&generated_text).map(|generated| events.fold(generated, DateTime::max));
+        Ok(Self { rows, exchange, made, generated_text })
     }
 }
 
