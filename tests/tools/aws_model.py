@@ -1,13 +1,15 @@
-"""Writes what the AWS client knows of each service from botocore's models, and says where files in the repository disagree with them.
+"""Writes what the AWS client knows of each service, from botocore's models: collectors/definitions/aws/model/*.json for the calls of
+operations.txt beside them. Run it from tests/tools/requirements-aws.txt after a change of either.
 
-    aws_model.py            writes collectors/definitions/aws/model/*.json for the calls of operations.txt beside them
-    aws_model.py --check    compares the files instead
+    aws_model.py            writes the files
+    aws_model.py --check    compares them instead, and holds the definitions against the models (aws_lint.py)
 """
 
 import json
 import pathlib
 import sys
 
+import botocore.exceptions
 import botocore.loaders
 import botocore.model
 from botocore.endpoint_provider import EndpointProvider
@@ -57,7 +59,7 @@ SCALARS = {
     "blob": "blob",
     "timestamp": "timestamp",
 }
-LOCATIONS = {"uri": "uri", "querystring": "query", "header": "header", "headers": "headers"}
+LOCATIONS = {"uri": "uri", "querystring": "query", "header": "header"}
 ELSEWHERE = {"header", "headers", "statusCode"}
 
 loader = botocore.loaders.Loader()
@@ -84,8 +86,6 @@ def paginator(service, operation):
     name = ALIASES.get(service, service)
     try:
         return loader.load_service_model(name, "paginators-1")["pagination"].get(operation)
-    except botocore.exceptions.UnknownServiceError:
-        return None
     except botocore.exceptions.DataNotFoundError:
         return None
 
@@ -126,6 +126,7 @@ class Shapes:
             self.table[shape.name] = None
             self.table[shape.name] = getattr(self, shape.type_name)(shape)
         elif self.table[shape.name] is not None and shape.type_name in ("list", "map"):
+            # What stands in a member of one name must not differ from what stands in another: the table has one entry for both.
             assert self.table[shape.name] == getattr(self, shape.type_name)(shape), shape.name
         return "#" + shape.name
 
@@ -149,15 +150,14 @@ class Inputs(Shapes):
 
     def scalar(self, shape, location):
         kind = SCALARS[shape.type_name]
+        assert kind != "blob", f"{shape.name}: no request has a blob, and the client sends none"
         return f"timestamp:{timestamp(shape, location, self.spoken)}" if kind == "timestamp" else kind
 
     def structure(self, shape):
         found = super().structure(shape)
         if shape.required_members:
             found["required"] = list(shape.required_members)
-        payload = shape.serialization.get("payload")
-        if payload:
-            found["payload"] = payload
+        assert not shape.serialization.get("payload"), shape.name
         return found
 
     def name(self, shape, default):
@@ -190,13 +190,8 @@ class Inputs(Shapes):
         return found
 
     def map(self, shape):
-        found = {"map": self.of(shape.value)}
-        if self.spoken == "query":
-            found["key"] = shape.key.serialization.get("name", "key")
-            found["value"] = shape.value.serialization.get("name", "value")
-            if not shape.serialization.get("flattened"):
-                found["entry"] = "entry"
-        return found
+        assert self.spoken not in ("query", "ec2"), f"{shape.name}: the client sends no map in a form"
+        return {"map": self.of(shape.value)}
 
 
 class Outputs(Shapes):
@@ -231,14 +226,14 @@ class Outputs(Shapes):
         found = super().structure(shape)
         payload = shape.serialization.get("payload")
         if payload:
+            assert self.xml, f"{shape.name}: the client reads no payload of JSON"
             found["payload"] = payload
         return found
 
     def member(self, name, shape):
         found = {"is": self.of(shape)}
         wire = shape.serialization.get("name", name)
-        flat = self.xml and shape.type_name in ("list", "map") and shape.serialization.get("flattened", False)
-        if flat and shape.type_name == "list":
+        if self.xml and shape.type_name == "list" and shape.serialization.get("flattened"):
             wire = shape.member.serialization.get("name", wire)
         if wire != name:
             found["wire"] = wire
@@ -257,8 +252,7 @@ class Outputs(Shapes):
         if self.xml:
             found["key"] = shape.key.serialization.get("name", "key")
             found["value"] = shape.value.serialization.get("name", "value")
-            if shape.serialization.get("flattened"):
-                found["flat"] = True
+            assert not shape.serialization.get("flattened"), f"{shape.name}: the client reads no flat map"
         return found
 
 
@@ -316,32 +310,37 @@ def prefix(partition):
     return found
 
 
-def endpoints(service, model, names):
-    """Where a service answers other than at `https://<prefix>.<region>.<suffix>`, signed for the region: by partition or by region."""
-    name = ALIASES.get(service, service)
-    rules = loader.load_service_model(name, "endpoint-rule-set-1")
+def places(service, names):
+    """Where botocore sends a service's requests, and for which region it signs them: of every region."""
+    model = service_model(service)
+    rules = loader.load_service_model(ALIASES.get(service, service), "endpoint-rule-set-1")
     provider = EndpointProvider(rules, loader.load_data("partitions"))
     extra = {"UseGlobalEndpoint": False} if "UseGlobalEndpoint" in rules["parameters"] else {}
-    fixed = model.operation_model(names[0]).static_context_parameters
-    for parameter in fixed:
+    for parameter in model.operation_model(names[0]).static_context_parameters:
         if rules["parameters"][parameter.name].get("required"):
             extra[parameter.name] = parameter.value
-    found = {}
     for partition in PARTITIONS:
-        usual, real = {}, {}
         for region in regions(partition):
             endpoint = provider.resolve_endpoint(Region=region, UseFIPS=False, UseDualStack=False, **extra)
             scheme = (endpoint.properties.get("authSchemes") or [{}])[0]
-            real[region] = {"url": endpoint.url, "region": scheme.get("signingRegion") or region}
-            url = f"https://{model.metadata['endpointPrefix']}.{region}.{partition['outputs']['dnsSuffix']}"
-            usual[region] = {"url": url, "region": region}
-        if real == usual:
+            yield region, {"url": endpoint.url, "signed_for": scheme.get("signingRegion") or region}
+
+
+def endpoints(service, model, names):
+    """Where a service answers other than at `https://<prefix>.<region>.<suffix>`, signed for the region: by partition or by region."""
+    real = dict(places(service, names))
+    found = {}
+    for partition in PARTITIONS:
+        here = {region: real[region] for region in regions(partition)}
+        host = f"https://{model.metadata['endpointPrefix']}.%s.{partition['outputs']['dnsSuffix']}"
+        usual = {region: {"url": host % region, "signed_for": region} for region in here}
+        if here == usual:
             continue
-        one = next(iter(real.values()))
-        if all(where == one for where in real.values()):
+        one = next(iter(here.values()))
+        if all(where == one for where in here.values()):
             found[partition["id"]] = one
         else:
-            found.update({region: where for region, where in real.items() if where != usual[region]})
+            found.update({region: where for region, where in here.items() if where != usual[region]})
     return found
 
 
@@ -395,6 +394,10 @@ def main():
             faults.append(f"{path.relative_to(ROOT)} is not what tests/tools/aws_model.py writes")
     for path in sorted(set(MODEL.glob("*.json")) - set(made)):
         faults.append(f"{path.relative_to(ROOT)}: operations.txt names no call of it")
+    if check:
+        import aws_lint
+
+        faults += aws_lint.faults()
     for fault in faults:
         print(fault)
     sys.exit(1 if faults else 0)

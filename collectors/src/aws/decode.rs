@@ -53,6 +53,8 @@ fn structure(shapes: &Shapes, shape: &Structure, object: Map<String, Value>) -> 
     let mut found = Map::new();
     for (wire, value) in object {
         match shape.on_the_wire(&wire) {
+            // To boto3, too, null is not there.
+            Some(_) if value.is_null() => {}
             Some((_, name, member)) => {
                 let value = typed(shapes, member.kind, value).map_err(|e| format!("{name}: {e}"))?;
                 found.insert(name.to_owned(), value);

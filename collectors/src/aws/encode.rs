@@ -151,20 +151,13 @@ fn flatten(
             }
         }
         Some(Shape::List(List { of, item, .. })) => {
-            let values = array(value)?;
+            let values = some(array(value)?)?;
             let name = item.as_ref().map_or_else(|| name.to_owned(), |item| format!("{name}.{item}"));
             for (number, value) in (1..).zip(values) {
                 flatten(form, shapes, &format!("{name}.{number}"), *of, value).map_err(|e| format!("{number}: {e}"))?;
             }
         }
-        Some(Shape::Map(map)) => {
-            let name = map.entry.as_ref().map_or_else(|| name.to_owned(), |entry| format!("{name}.{entry}"));
-            for (number, (key, value)) in (1..).zip(object(value)?) {
-                form.push((format!("{name}.{number}.{}", map.key), key.clone()));
-                flatten(form, shapes, &format!("{name}.{number}.{}", map.value), map.of, value)
-                    .map_err(|e| format!("{key}: {e}"))?;
-            }
-        }
+        Some(Shape::Map(_)) => return Err("a map cannot be sent in a form".into()),
         None => form.push((name.to_owned(), scalar(kind, value)?)),
     }
     Ok(())
@@ -200,8 +193,7 @@ fn path_and_query(operation: &Operation, known: &[Given<'_>]) -> Result<String, 
             Ok::<_, String>(())
         };
         match operation.inputs.of(*kind) {
-            Some(Shape::List(list)) => array(value)?.iter().try_for_each(|value| push(wire, list.of, value))?,
-            Some(Shape::Map(map)) => object(value)?.iter().try_for_each(|(key, value)| push(key, map.of, value))?,
+            Some(Shape::List(list)) => some(array(value)?)?.iter().try_for_each(|value| push(wire, list.of, value))?,
             _ => push(wire, *kind, value)?,
         }
     }
@@ -295,6 +287,11 @@ fn object(value: &Value) -> Result<&Map<String, Value>, String> {
 
 fn array(value: &Value) -> Result<&Vec<Value>, String> {
     value.as_array().ok_or_else(|| format!("{value} is not a list"))
+}
+
+/// A list that is not empty: one that is would vanish from the request, which then asks for everything.
+fn some(values: &[Value]) -> Result<&[Value], String> {
+    if values.is_empty() { Err("an empty list would ask for everything".into()) } else { Ok(values) }
 }
 
 #[cfg(test)]

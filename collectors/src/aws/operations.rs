@@ -39,8 +39,8 @@ pub struct Service {
 pub struct Place {
     /// Without a path.
     pub url: String,
-    /// For which it is signed.
-    pub region: String,
+    /// The region that signatures name.
+    pub signed_for: String,
 }
 
 /// AWS's protocols, as botocore names them.
@@ -132,7 +132,8 @@ pub fn actions(call: &str) -> Vec<String> {
 }
 
 /// Calls whose IAM action is not `<signing name>:<operation>`, by call.
-const ACTIONS: [(&str, &[&str]); 8] = [
+const ACTIONS: [(&str, &[&str]); 9] = [
+    ("accessanalyzer.ListFindingsV2", &["access-analyzer:ListFindings"]),
     ("s3.GetBucketEncryption", &["s3:GetEncryptionConfiguration"]),
     ("s3.GetBucketLifecycleConfiguration", &["s3:GetLifecycleConfiguration"]),
     ("s3.GetBucketReplication", &["s3:GetReplicationConfiguration"]),

@@ -86,14 +86,12 @@ pub(super) struct List {
     pub(super) flat: bool,
 }
 
+/// What its element in XML calls keys and values.
 #[derive(Debug)]
 pub(super) struct Map {
     pub(super) of: Kind,
     pub(super) key: String,
     pub(super) value: String,
-    /// In a request of the query protocol: what stands between the map's name and the number.
-    pub(super) entry: Option<String>,
-    pub(super) flat: bool,
 }
 
 /// The shapes of one direction of one service.
@@ -109,13 +107,9 @@ impl Shapes {
         }
     }
 
-    /// Whether a kind is a list or map whose XML elements stand without one around them.
+    /// Whether a kind is a list whose XML elements stand without one around them.
     pub(super) fn flat(&self, kind: Kind) -> bool {
-        match self.of(kind) {
-            Some(Shape::List(list)) => list.flat,
-            Some(Shape::Map(map)) => map.flat,
-            _ => false,
-        }
+        matches!(self.of(kind), Some(Shape::List(list)) if list.flat)
     }
 }
 
@@ -132,7 +126,6 @@ pub(super) struct Written {
     map: Option<String>,
     key: Option<String>,
     value: Option<String>,
-    entry: Option<String>,
     #[serde(default)]
     flat: bool,
 }
@@ -176,7 +169,7 @@ impl Names {
     }
 
     fn shape(&self, written: Written) -> Result<Shape, String> {
-        let Written { members, required, payload, list, item, map, key, value, entry, flat } = written;
+        let Written { members, required, payload, list, item, map, key, value, flat } = written;
         match (members, list, map) {
             (Some(members), None, None) => {
                 let members: IndexMap<String, Member> =
@@ -189,8 +182,6 @@ impl Names {
                 of: self.kind(&of)?,
                 key: key.unwrap_or_else(|| "key".into()),
                 value: value.unwrap_or_else(|| "value".into()),
-                entry,
-                flat,
             })),
             other => Err(format!("a shape is a structure, a list or a map, not {other:?}")),
         }

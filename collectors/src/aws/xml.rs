@@ -21,12 +21,11 @@ const DEEPEST: usize = 64;
 pub(super) fn decode(operation: &Operation, body: &[u8]) -> Result<Value, String> {
     let mut xml = Xml::new(&operation.outputs, body)?;
     let start = xml.root()?;
-    let (name, root) = (start.local_name(), operation.root.as_deref().unwrap_or_default());
-    // S3's model leaves the name open: servers made from it call the element after the operation.
-    let by_model = operation.service.protocol == Protocol::RestXml
-        && name.as_ref() == format!("{}Response", operation.name).as_bytes();
-    if name.as_ref() != root.as_bytes() && !by_model {
-        let name = String::from_utf8_lossy(name.as_ref()).into_owned();
+    let root = operation.root.as_deref().unwrap_or_default();
+    let local = start.local_name();
+    let name = std::str::from_utf8(local.as_ref()).map_err(|e| e.to_string())?;
+    // What stands in for S3 may name the root after the operation, as the other protocols do.
+    if name != root && name.strip_suffix("Response") != Some(&operation.name) {
         return Err(format!("it is <{name}>, not <{root}>"));
     }
     let output = &operation.output;
@@ -181,12 +180,9 @@ impl<'a> Xml<'a> {
             }
             Some(Shape::Map(map)) => {
                 let mut found = Map::new();
-                if map.flat {
-                    self.entry(map, &mut found)?;
-                } else {
-                    while self.child()?.is_some() {
-                        self.entry(map, &mut found)?;
-                    }
+                while self.child()?.is_some() {
+                    let (key, value) = self.entry(map)?;
+                    found.insert(key, value);
                 }
                 Ok(Value::Object(found))
             }
@@ -230,9 +226,6 @@ impl<'a> Xml<'a> {
                         (Some(Value::Array(all)), Value::Array(more)) if self.shapes.flat(member.kind) => {
                             all.extend(more)
                         }
-                        (Some(Value::Object(all)), Value::Object(more)) if self.shapes.flat(member.kind) => {
-                            all.extend(more)
-                        }
                         _ => return Err(format!("{name} is there twice")),
                     }
                 }
@@ -248,7 +241,7 @@ impl<'a> Xml<'a> {
         Ok(found)
     }
 
-    fn entry(&mut self, map: &shapes::Map, found: &mut Map<String, Value>) -> Result<(), String> {
+    fn entry(&mut self, map: &shapes::Map) -> Result<(String, Value), String> {
         let (mut key, mut value) = (None, None);
         while let Some(start) = self.child()? {
             let local = start.local_name();
@@ -261,10 +254,7 @@ impl<'a> Xml<'a> {
             }
         }
         match (key, value) {
-            (Some(key), Some(value)) => {
-                found.insert(key, value);
-                Ok(())
-            }
+            (Some(key), Some(value)) => Ok((key, value)),
             _ => Err("an entry of a map has no key or no value".into()),
         }
     }

@@ -54,8 +54,38 @@ fn what_cannot_be_sent_as_it_stands_is_an_error_that_names_it() {
         ("kms.ListKeys", json!({"Max": 1}), "Max"),
         ("iam.GetAccessKeyLastUsed", json!({"AccessKeyId": 1}), "AccessKeyId"),
         ("s3control.GetPublicAccessBlock", json!({"AccountId": "a/b"}), "AccountId"),
+        ("s3control.GetPublicAccessBlock", json!({"AccountId": "1\r\nx-evil: 1"}), "AccountId"),
+        ("ec2.DescribeVolumes", json!({"VolumeIds": []}), "VolumeIds"),
+        ("backup.ListBackupJobs", json!({"ByCreatedAfter": "yesterday"}), "ByCreatedAfter"),
     ] {
         let error = make(call, parameters).expect_err(call);
         assert!(error.contains(named), "{call}: {error}");
     }
+}
+
+#[test]
+fn instants_are_written_as_each_protocol_wants_them() {
+    let at = json!("2026-11-22T05:00:00.250+01:00");
+    let json = make("cloudtrail.LookupEvents", json!({"StartTime": at})).unwrap();
+    assert_eq!(body(&json), r#"{"StartTime":1795320000.25}"#);
+    let whole = make("cloudtrail.LookupEvents", json!({"StartTime": "2026-11-22T04:00:00Z"})).unwrap();
+    assert_eq!(body(&whole), r#"{"StartTime":1795320000}"#);
+    let seconds = make("cloudtrail.LookupEvents", json!({"StartTime": 1795320000})).unwrap();
+    assert_eq!(seconds, whole);
+    let query = make("backup.ListBackupJobs", json!({"ByCreatedAfter": at})).unwrap();
+    assert_eq!(query.path_and_query, "/backup-jobs/?createdAfter=2026-11-22T04%3A00%3A00.250Z");
+}
+
+#[test]
+fn an_account_stands_in_the_host_and_in_the_header() {
+    let ask = make("s3control.GetPublicAccessBlock", json!({"AccountId": "111122223333"})).unwrap();
+    assert_eq!(ask.host_prefix.as_deref(), Some("111122223333."));
+    assert_eq!(ask.headers, [("x-amz-account-id".to_owned(), "111122223333".to_owned())]);
+    assert_eq!(ask.path_and_query, "/v20180820/configuration/publicAccessBlock");
+}
+
+#[test]
+fn nothing_in_a_label_leaves_its_place_in_the_path() {
+    let ask = make("backup.DescribeBackupVault", json!({"BackupVaultName": "a/b?c#d é%"})).unwrap();
+    assert_eq!(ask.path_and_query, "/backup-vaults/a%2Fb%3Fc%23d%20%C3%A9%25");
 }

@@ -22,3 +22,34 @@ fn services_and_exceptions_are_sorted_so_that_they_are_found() {
     assert!(SERVICES.is_sorted_by(|(one, _), (other, _)| one < other));
     assert!(ACTIONS.is_sorted_by(|(one, _), (other, _)| one < other));
 }
+
+#[test]
+fn only_reading_calls_are_known() {
+    let reads = ["Get", "List", "Describe", "BatchGet", "Lookup", "Search"];
+    // They make a report, and change nothing else.
+    let reports = ["iam.GenerateCredentialReport", "iam.GenerateServiceLastAccessedDetails"];
+    for call in CALLS.lines() {
+        let name = call.split_once('.').unwrap().1;
+        assert!(reports.contains(&call) || reads.iter().any(|verb| name.starts_with(verb)), "{call}");
+    }
+}
+
+#[test]
+fn a_call_names_the_action_that_iam_knows_it_by() {
+    for (call, action) in [
+        ("backup.ListBackupJobs", "backup:ListBackupJobs"),
+        ("s3.ListBuckets", "s3:ListAllMyBuckets"),
+        ("s3.GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock"),
+        ("s3control.GetPublicAccessBlock", "s3:GetAccountPublicAccessBlock"),
+        ("sso-admin.ListInstances", "sso:ListInstances"),
+        ("efs.DescribeFileSystems", "elasticfilesystem:DescribeFileSystems"),
+        ("elbv2.DescribeListeners", "elasticloadbalancing:DescribeListeners"),
+        ("opensearch.DescribeDomains", "es:DescribeDomains"),
+        ("cloudwatch.DescribeAlarmsForMetric", "cloudwatch:DescribeAlarmsForMetric"),
+        ("tag.GetResources", "tag:GetResources"),
+        ("accessanalyzer.ListFindingsV2", "access-analyzer:ListFindings"),
+    ] {
+        assert_eq!(actions(call), [action], "{call}");
+    }
+    assert_eq!(actions("sts.GetCallerIdentity"), [""; 0]);
+}
