@@ -62,7 +62,8 @@ const MISSING: &str = "
     def INDEX(rows; key): reduce rows as $row ({}; .[$row | key | tostring] |= $row);
     def INDEX(key): INDEX(.[]; key);
     def instant: if type == \"number\" then (. * 1000 | floor / 1000 | todate) else . end;
-    def seconds_until($later): ($later | sub(\"\\\\.[0-9]+\"; \"\") | sub(\"\\\\+00:00$\"; \"Z\") | fromdate) - (instant | sub(\"\\\\.[0-9]+\"; \"\") | sub(\"\\\\+00:00$\"; \"Z\") | fromdate);
+    def utc_seconds: instant | if endswith(\"Z\") or endswith(\"+00:00\") then .[:19] + \"Z\" | fromdate else error(\"no instant in UTC\") end;
+    def seconds_until($later): ($later | utc_seconds) - utc_seconds;
     def days_until($later): seconds_until($later) / 86400;
 ";
 
@@ -394,6 +395,14 @@ mod tests {
             ("1795305600.5 | instant", "\"2026-11-22T00:00:00.5Z\""),
             ("1795305600 | instant", "\"2026-11-22T00:00:00Z\""),
             ("\"2026-11-20T00:00:00+00:00\" | days_until(\"2026-11-22T00:00:00.123Z\")", "2.0"),
+            (
+                "[\"2026-11-22T00:00:00.5+00:00\", 1795305600.9 | seconds_until(\"2026-11-22T01:00:00Z\")]",
+                "[3600,3600]",
+            ),
+            (
+                "[\"2026-11-22T00:00:00+01:00\", \"2026-11-22\", \"Z\" | try seconds_until(\"2026-11-22T01:00:00Z\") catch null]",
+                "[null,null,null]",
+            ),
             ("\"a%7Bb\" | @urid", "\"a{b\""),
         ] {
             assert_eq!(run(code).as_deref(), Ok(answer), "{code}");
