@@ -250,6 +250,7 @@ mod tests {
 
     use collectors::{
         contract::{Context, WindowSpec},
+        host::{self, access::Host, config::HostConfig},
         recorder::{Recorder, WorkEvidence},
     };
     use serde_json::Value;
