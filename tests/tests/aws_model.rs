@@ -77,6 +77,7 @@ requests:
   key: {call: kms.DescribeKey}
   unlisted: {call: iam.GetRole, parameters: {RoleName: r}}
   unknown: {call: iam.GetRoles}
+  grants: {call: s3.GetBucketAcl, parameters: {Bucket: b}, rows: '[.Grants[] | {Who: .Grantee.URI, what: .Permitted}]'}
 records:
   bucket:
     rows: buckets
@@ -101,6 +102,11 @@ records:
         "requests.key.parameters: kms.DescribeKey needs KeyId",
         "requests.unlisted: operations.txt does not name iam.GetRole",
         "requests.unknown: botocore knows no operation iam.GetRoles",
+        "requests.grants.rows: no answer has a member Permitted",
+        "requests.encryption.for_each.key: no answer has a member Nam",
+        "records.bucket.as_of: no answer has a member Created",
+        "records.bucket.fields.rules: no answer has a member Rulez",
+        "requests.jobs.rows: no answer has a member Jobs",
         "records.bucket.as_of: .Created: botocore's Bucket has no member Created",
         "records.bucket.fields.rules: .ServerSideEncryptionConfiguration.Rulez: botocore's",
     ];

@@ -18,6 +18,11 @@ SIMPLE = re.compile(r"^(\.[A-Za-z_]\w*)+$")
 # A path that begins an expression and goes on with nothing that would change what it is a path of.
 LEADING = re.compile(r"^(\.[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?=$|\s|\)|,)")
 JOINED = re.compile(r"\$(\w+)\.row((?:\.[A-Za-z_]\w*)+)")
+NAMED = re.compile(r"\.([A-Z]\w*)(?:\.([A-Z]\w*))?")
+# What an expression itself makes: `{Table: .}`, `.Type = "User"`, `as {Name: $name}`.
+MADE = re.compile(r"\b([A-Z]\w*)\s*:|\.([A-Z]\w*)\s*\|?=(?!=)")
+# Members of policies, which answers hold as texts.
+POLICY = {"AWS", "Action", "Condition", "Effect", "NotAction", "NotPrincipal", "NotResource", "Principal", "Resource", "Service", "Sid", "Statement"}
 TOKENS = {"NextToken", "nextToken", "NextMarker", "Marker", "ContinuationToken", "LastEvaluatedTableName", "LastEvaluatedBackupArn"}
 
 
@@ -29,6 +34,21 @@ def faults(directory=aws_model.DEFINITIONS):
         definition = yaml.safe_load(path.read_text())
         found += [f"{path.name}: {fault}" for fault in Definition(definition, listed).faults()]
     return found
+
+
+def gather(shape, names, maps, seen):
+    """The names of the members of a shape, at every depth, and which of them are maps."""
+    if shape.name in seen:
+        return
+    seen.add(shape.name)
+    if shape.type_name == "structure":
+        for name, member in shape.members.items():
+            names.add(name)
+            if member.type_name == "map":
+                maps.add(name)
+            gather(member, names, maps, seen)
+    elif shape.type_name in ("list", "map"):
+        gather(shape.member if shape.type_name == "list" else shape.value, names, maps, seen)
 
 
 class Definition:
@@ -47,7 +67,38 @@ class Definition:
         for kind, records in (self.definition.get("records") or {}).items():
             for record in records if isinstance(records, list) else [records]:
                 self.record(f"records.{kind}", record)
+        self.names()
         return self.found
+
+    def names(self):
+        """Names that stand deep in expressions: some answer of the definition has to have them, though it is not known which."""
+        known, maps = set(POLICY), set()
+        for model in self.models.values():
+            if model and model.output_shape:
+                gather(model.output_shape, known, maps, set())
+        texts = list(self.expressions())
+        for _, text in texts:
+            known.update(name for pair in MADE.findall(text) for name in pair if name)
+        for place, text in texts:
+            for first, second in NAMED.findall(text):
+                for name, above in ((first, None), (second, first)):
+                    if name and name not in known and above not in maps:
+                        self.fault(place, f"no answer has a member {name}")
+
+    def expressions(self):
+        """The jq of requests and records, with its places."""
+        for name, request in (self.definition.get("requests") or {}).items():
+            jq = {key: request.get(key) for key in ("rows", "usable")}
+            jq["poll.until"] = (request.get("poll") or {}).get("until")
+            jq.update({f"for_each.{key}": (request.get("for_each") or {}).get(key) for key in ("key", "when")})
+            yield from ((f"requests.{name}.{key}", text) for key, text in jq.items() if isinstance(text, str))
+        for kind, records in (self.definition.get("records") or {}).items():
+            for record in records if isinstance(records, list) else [records]:
+                jq = {key: record.get(key) for key in ("where", "id", "as_of")}
+                jq.update({f"fields.{key}": text for key, text in (record.get("fields") or {}).items()})
+                for join, parts in (record.get("join") or {}).items():
+                    jq.update({f"join.{join}.{key}": parts.get(key) for key in ("on", "key", "keep")})
+                yield from ((f"records.{kind}.{key}", text) for key, text in jq.items() if isinstance(text, str))
 
     def fault(self, place, what):
         self.found.append(f"{place}: {what}")
@@ -99,9 +150,8 @@ class Definition:
         self.pages(f"{place}.pages", request["call"], pages, model, inputs)
         if pages and pages.get("into") in given:
             self.fault(f"{place}.parameters", f"{pages['into']} is the page's")
-        for expression in ("usable",):
-            if isinstance(request.get(expression), str):
-                self.leading(f"{place}.{expression}", request[expression], model.output_shape)
+        if isinstance(request.get("usable"), str):
+            self.leading(f"{place}.usable", request["usable"], model.output_shape)
         until = (request.get("poll") or {}).get("until")
         if until:
             self.leading(f"{place}.poll.until", until, model.output_shape)

@@ -15,7 +15,7 @@ use super::shapes::{Names, Shapes, Structure, Written};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// The part before the dot of a call: botocore's name of it.
+    /// The part before the dot of a call: botocore's name of it, but `tag`.
     pub id: String,
     /// How it is spoken to.
     pub protocol: Protocol,
