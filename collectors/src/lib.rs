@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod contract;
 pub mod declared;
+pub mod finding;
 pub mod host;
 pub mod recorder;
 pub mod records;

@@ -6,6 +6,7 @@ mod credentials;
 pub mod decode;
 pub mod definitions;
 mod dialect;
+pub mod doctor;
 pub mod encode;
 pub mod endpoint;
 pub mod errors;
@@ -88,7 +89,8 @@ impl Aws {
         let mut actions: BTreeSet<String> =
             needs.filter(|need| need.kind == NeedKind::Action).map(|need| need.what.clone()).collect();
         if !actions.is_empty() {
-            actions.extend(scope::CALLS.iter().flat_map(|call| operations::actions(call)));
+            let others = scope::CALLS.iter().chain([&doctor::CALL]);
+            actions.extend(others.flat_map(|call| operations::actions(call)));
             let _ = self.actions.set(actions);
         }
     }
@@ -147,6 +149,7 @@ impl Aws {
             issuer,
             budgets: self.budgets.clone(),
             callers: Mutex::new(HashMap::new()),
+            clock: Mutex::default(),
         }))
     }
 }

@@ -451,12 +451,12 @@ async fn source_without_organization(
 }
 
 /// Who answered.
-struct Identity {
+pub(super) struct Identity {
     account: String,
 }
 
 /// Asks whose the credentials are, and remembers the name for what is asked next.
-async fn identify(connection: &Arc<Connection>, who: &Who, cell: Cell) -> (Asked, Result<Identity, String>) {
+pub(super) async fn identify(connection: &Arc<Connection>, who: &Who, cell: Cell) -> (Asked, Result<Identity, String>) {
     let ask = ask("scope.identity", "sts.GetCallerIdentity", cell, Map::new(), 1);
     let mut asked = connection.ask(who, &ask).await;
     let identity = match &asked.decoded {
@@ -475,7 +475,7 @@ async fn identify(connection: &Arc<Connection>, who: &Who, cell: Cell) -> (Asked
     (asked, identity)
 }
 
-fn ask(request: &str, call: &str, cell: Cell, parameters: Map<String, Value>, page: u64) -> Ask {
+pub(super) fn ask(request: &str, call: &str, cell: Cell, parameters: Map<String, Value>, page: u64) -> Ask {
     Ask {
         request: request.into(),
         call: call.into(),

@@ -59,6 +59,8 @@ pub(super) struct Connection {
     pub budgets: Arc<Budgets>,
     /// The ARNs by which GetCallerIdentity named the callers.
     pub callers: Mutex<HashMap<Who, String>>,
+    /// By how much this clock was ahead of AWS's at the newest answer.
+    pub clock: Mutex<Option<TimeDelta>>,
 }
 
 /// The connection, or why there is none, as the engine uses it.
@@ -135,6 +137,9 @@ impl Connection {
             };
             let Sent { earlier, last } = client::send(sending, &self.http, &self.limits, &self.now).await;
             draft.tried.extend(earlier.iter().map(tried));
+            if let Some(date) = last.date {
+                *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(last.ended_at - date);
+            }
             if !renewed
                 && matches!(&last.outcome, Outcome::Refused(refusal, _) if credentials::is_expired(&refusal.code))
             {

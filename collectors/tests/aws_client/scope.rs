@@ -57,10 +57,10 @@ async fn a_role_is_assumed_with_its_external_id_and_nothing_of_it_is_kept() {
 }
 
 /// A collector that needs these actions, and is never run.
-struct Needs(Spec);
+pub struct Needs(Spec);
 
 impl Needs {
-    fn these(actions: &[&str]) -> Arc<dyn Collector> {
+    pub fn these(actions: &[&str]) -> Arc<dyn Collector> {
         let need = |action: &&str| Need {
             kind: NeedKind::Action,
             what: (*action).into(),
@@ -121,6 +121,7 @@ async fn sessions_are_limited_to_what_the_collectors_and_the_scope_ask() {
     let expected = [
         "ec2:DescribeRegions",
         "iam:ListUsers",
+        "iam:SimulatePrincipalPolicy",
         "kms:ListKeys",
         "organizations:DescribeOrganization",
         "organizations:ListAccounts",
@@ -371,7 +372,7 @@ async fn the_management_account_that_is_not_read_leaves_the_organisation_unread(
 }
 
 #[derive(Debug)]
-struct NoCredentials;
+pub struct NoCredentials;
 
 impl aws_credential_types::provider::ProvideCredentials for NoCredentials {
     fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
