@@ -4,6 +4,7 @@ mod agent;
 pub mod collect;
 pub mod collectors;
 pub mod config;
+pub mod doctor;
 mod host_exec;
 pub mod keys;
 pub mod pause;
@@ -45,6 +46,8 @@ enum Command {
     Show(show::Args),
     /// Check the configuration, and show what would run
     Validate(validate::Args),
+    /// Try what runs will need, without sealing anything, and say what to do
+    Doctor(doctor::Args),
     /// Print the configuration that holds
     Config(config::Args),
     /// List what can be collected, and what that needs
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Show(args) => show::run(args),
         Command::Validate(args) => validate::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Collectors(args) => collectors::run(&args),
         Command::Keys(command) => keys::run(&command),

@@ -1,11 +1,18 @@
 //! `evidenced run`: the daemon. It never makes keys, and ends only when it is told to, or when it cannot begin.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
+use collectors::aws::{Aws, doctor};
 use tokio::sync::mpsc;
 
 use super::{agent, collect};
-use crate::{control::Server, daemon::Exit, durable::Disk};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::Config,
+    control::Server,
+    daemon::Exit,
+    durable::Disk,
+};
 
 /// `evidenced run`.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "evidenced {} runs",
             crate::run::AGENT
         );
+        say_what_may_do_far_more(config);
         let daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
         let exit = daemon.run(asked, signals).await;
         drop(server);
@@ -69,4 +77,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(ExitCode::SUCCESS)
     });
     agent::end(runtime, code)
+}
+
+/// Says, beside everything else, which roles may do far more than reading needs, where AWS tells.
+fn say_what_may_do_far_more(config: &Config) {
+    for source in &config.sources {
+        let Some(aws) = source.aws.clone() else { continue };
+        let name = source.name.clone();
+        tokio::spawn(async move {
+            for line in doctor::far_more(&Aws::new(aws), Arc::new(|| SystemClock.now())).await {
+                tracing::warn!(source = name, "{line}. `evidenced doctor` says what to do");
+            }
+        });
+    }
 }
