@@ -69,9 +69,18 @@ struct Entry {
     schedule: String,
     deadline: Duration,
     records: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<WindowEntry>,
     inputs: Vec<InputEntry>,
     checks: Vec<CheckEntry>,
     needs: Vec<Need>,
+}
+
+/// How far back events are read.
+#[derive(Debug, Serialize)]
+struct WindowEntry {
+    overlap: Duration,
+    retained: Duration,
 }
 
 /// Another job's records.
@@ -128,6 +137,10 @@ impl Entry {
             schedule: spec.schedule.clone(),
             deadline: Duration::seconds(spec.deadline.as_secs()),
             records: spec.kinds.clone(),
+            window: spec.window.map(|window| WindowEntry {
+                overlap: Duration::seconds(window.overlap.as_secs()),
+                retained: Duration::seconds(window.retained.as_secs()),
+            }),
             inputs: inputs.collect(),
             checks: checks.collect(),
             needs: spec.needs.clone(),
@@ -138,6 +151,12 @@ impl Entry {
         writeln!(out, "{}: {}", self.id, self.title)?;
         writeln!(out, "  schedule  {}, at most {} a run", self.schedule, self.deadline)?;
         writeln!(out, "  records   {}", self.records.join(", "))?;
+        if let Some(WindowEntry { overlap, retained }) = &self.window {
+            writeln!(
+                out,
+                "  events    since the newest whole reading, {overlap} again; kept by the source for {retained}"
+            )?;
+        }
         for input in &self.inputs {
             let InputEntry { name, collector, records, pick, max_age } = input;
             writeln!(out, "  input     {name}: {records} of {collector}, {pick}, at most {max_age} old")?;
@@ -156,9 +175,14 @@ impl Entry {
                 NeedKind::File => "file",
                 NeedKind::Command => "command",
                 NeedKind::Right => "right",
-                NeedKind::Action => "action",
+                NeedKind::Action => continue,
             };
             writeln!(out, "  needs     {kind} {}: {}", need.what, need.why)?;
+        }
+        let actions = self.needs.iter().filter(|need| need.kind == NeedKind::Action);
+        let actions: Vec<&str> = actions.map(|need| need.what.as_str()).collect();
+        if !actions.is_empty() {
+            writeln!(out, "  needs     actions {}", actions.join(", "))?;
         }
         Ok(())
     }
@@ -181,7 +205,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::time::Duration as Length;
 
-    use collectors::contract::Input;
+    use collectors::contract::{Input, WindowSpec};
 
     use super::*;
 
@@ -193,12 +217,18 @@ mod tests {
             source: "host".into(),
             schedule: "15 */6 * * *".into(),
             deadline: Length::from_secs(90),
-            needs: vec![Need {
-                kind: NeedKind::File,
-                what: "/etc/passwd".into(),
+            needs: [
+                (NeedKind::Action, "iam:GetUser"),
+                (NeedKind::File, "/etc/passwd"),
+                (NeedKind::Action, "iam:ListUsers"),
+            ]
+            .map(|(kind, what)| Need {
+                kind,
+                what: what.into(),
                 why: "which accounts there are".into(),
                 cells: Vec::new(),
-            }],
+            })
+            .into(),
             kinds: vec!["account".into()],
             checks:
                 "[{id: no-shell, item: mfa_user_enrolled, population: account | .uid < 1000, pass: .ok, says: '{id}'}]"
@@ -210,7 +240,7 @@ mod tests {
                 pick: Pick::DayBefore,
                 max_age: Length::from_secs(48 * 3600),
             }],
-            window: None,
+            window: Some(WindowSpec { overlap: Length::from_secs(6 * 3600), retained: Length::from_secs(30 * 86_400) }),
         })
         .unwrap()
     }
@@ -229,12 +259,14 @@ mod tests {
             "host/shells: Login shells\n\
              \x20 schedule  15 */6 * * *, at most 1m30s a run\n\
              \x20 records   account\n\
+             \x20 events    since the newest whole reading, 6h again; kept by the source for 30d\n\
              \x20 input     before: account of host/accounts, day before, at most 2d old\n\
              \x20 check     no-shell of account | .uid < 1000\n\
              \x20             mfa_user_enrolled: MFA registered for every active human account\n\
              \x20             SOC 2 CC6.1, CC6.6 (partial)\n\
              \x20             HIPAA 164.312(d), 164.312(a)(1) (partial)\n\
-             \x20 needs     file /etc/passwd: which accounts there are\n"
+             \x20 needs     file /etc/passwd: which accounts there are\n\
+             \x20 needs     actions iam:GetUser, iam:ListUsers\n"
         );
     }
 
@@ -244,7 +276,8 @@ mod tests {
         let all: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(code, 0);
         assert_eq!(all[0]["checks"][0]["criteria"]["soc2"]["CC6.1"], "direct");
-        assert_eq!(all[0]["needs"][0]["kind"], "file");
+        assert_eq!(all[0]["needs"][0]["kind"], "action");
+        assert_eq!(all[0]["window"], serde_json::json!({"overlap": "6h", "retained": "30d"}));
         assert_eq!(all[0]["inputs"][0]["max_age"], "2d");
     }
 

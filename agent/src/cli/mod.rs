@@ -6,6 +6,7 @@ pub mod collectors;
 pub mod config;
 pub mod doctor;
 mod host_exec;
+pub mod iam_policy;
 pub mod keys;
 pub mod pause;
 mod plain;
@@ -52,6 +53,8 @@ enum Command {
     Config(config::Args),
     /// List what can be collected, and what that needs
     Collectors(collectors::Args),
+    /// Print the least permissions with which AWS can be read, or a template of the roles
+    IamPolicy(iam_policy::Args),
     /// Make keys, or show them
     #[command(subcommand)]
     Keys(keys::Command),
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Collectors(args) => collectors::run(&args),
+        Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Keys(command) => keys::run(&command),
         Command::HostExec(args) => host_exec::run(&args),
     };
