@@ -171,13 +171,20 @@ fn exchanges_text(exchanges: &[Exchange]) -> String {
             Answer::CutShort => "cut short",
         };
         let mut detail = exchange.detail.clone();
+        if let Some(page) = exchange.page {
+            let end = exchange.end.as_deref().map_or_else(String::new, |end| format!(", the last: {end}"));
+            detail += &format!("; page {page}{end}");
+        }
+        if !exchange.tried.is_empty() {
+            detail += &format!("; asked {} times", exchange.tried.len() + 1);
+        }
         for redaction in &exchange.redactions {
             detail += &format!("; {} removed x {} ({})", redaction.place, redaction.count, redaction.rule);
         }
         rows.push(vec![
             exchange.number.to_string(),
             rfc3339(exchange.started_at),
-            cut(&exchange.caller, 24),
+            cut(role(&exchange.caller), 32),
             cut(&request(exchange), 70),
             answer.to_owned(),
             bytes(exchange.bytes),
@@ -206,6 +213,7 @@ fn request(exchange: &Exchange) -> String {
         other => other.to_string(),
     };
     let what = match &exchange.request {
+        Value::Object(members) if members.contains_key("call") => asked_in_cell(members),
         Value::Object(members) if members.len() == 1 => members.values().map(words).collect(),
         Value::Object(members) => {
             members.get("path").or_else(|| members.get("argv")).map_or_else(|| exchange.request.to_string(), words)
@@ -213,6 +221,23 @@ fn request(exchange: &Exchange) -> String {
         other => words(other),
     };
     format!("{} {what}", exchange.operation)
+}
+
+/// The part of an ARN that tells roles apart.
+fn role(caller: &str) -> &str {
+    caller.strip_prefix("arn:").and_then(|arn| arn.split_once("::")).map_or(caller, |(_, role)| role)
+}
+
+/// Where, for what, with which parameters.
+fn asked_in_cell(members: &serde_json::Map<String, Value>) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let cell = members.get("cell").and_then(Value::as_object).into_iter().flatten().map(|(_, at)| text(at));
+    let other = ["region", "item"].into_iter().filter_map(|name| members.get(name)).map(text);
+    let mut parts: Vec<String> = cell.chain(other).collect();
+    if let Some(parameters) = members.get("parameters").filter(|p| p.as_object().is_some_and(|p| !p.is_empty())) {
+        parts.push(parameters.to_string());
+    }
+    parts.join(" ")
 }
 
 fn populations_text(facts: &RunFacts) -> String {
