@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use collectors::{
-    aws::config::{Accounts, AwsConfig, Organization},
+    aws::config::{Accounts, AwsConfig},
     contract::{Need, NeedKind, Source},
 };
 use serde_json::Value;
@@ -143,7 +143,7 @@ fn print(args: &Args, aws: &AwsConfig, needs: &[Need], source: &str) -> anyhow::
         );
     }
     let arn = match args.for_ {
-        For::Discovery => organization(aws).map(|organization| organization.role.as_str()),
+        For::Discovery => aws.organization().map(|organization| organization.role.as_str()),
         For::Member | For::Agent => aws.role.as_deref(),
     };
     let (path, name) = path_and_name(arn.unwrap_or("role/evidenced-read"));
@@ -157,7 +157,7 @@ fn print(args: &Args, aws: &AwsConfig, needs: &[Need], source: &str) -> anyhow::
 fn actions(aws: &AwsConfig, needs: &[Need], of: For) -> anyhow::Result<BTreeSet<String>> {
     let is_organization = |need: &&Need| need.cells.iter().any(|cell| cell == ORGANIZATION);
     let is_account = |need: &&Need| need.cells.is_empty() || need.cells.iter().any(|cell| cell != ORGANIZATION);
-    let mut actions: BTreeSet<String> = match (of, organization(aws)) {
+    let mut actions: BTreeSet<String> = match (of, aws.organization()) {
         // Nobody else reads the organisation then: what the account can see of it.
         (For::Member, None) => needs.iter().map(|need| need.what.clone()).collect(),
         (For::Member, Some(_)) => needs.iter().filter(is_account).map(|need| need.what.clone()).collect(),
@@ -167,7 +167,7 @@ fn actions(aws: &AwsConfig, needs: &[Need], of: For) -> anyhow::Result<BTreeSet<
         ),
     };
     // By which a run finds out what there is to read.
-    actions.extend(match (of, organization(aws)) {
+    actions.extend(match (of, aws.organization()) {
         (For::Member, None) => vec!["ec2:DescribeRegions".to_owned(), "organizations:DescribeOrganization".to_owned()],
         (For::Member, Some(_)) => vec!["ec2:DescribeRegions".to_owned()],
         _ => vec!["organizations:ListAccounts".to_owned()],
@@ -176,13 +176,6 @@ fn actions(aws: &AwsConfig, needs: &[Need], of: For) -> anyhow::Result<BTreeSet<
         Some(action) => Err(anyhow!("a collector asks for {action}, which is no permission to read settings"))
             .context("nothing is printed: this is a mistake in the program"),
         None => Ok(actions),
-    }
-}
-
-fn organization(aws: &AwsConfig) -> Option<&Organization> {
-    match &aws.accounts {
-        Some(Accounts::Organization(organization)) => Some(organization),
-        _ => None,
     }
 }
 
@@ -245,7 +238,7 @@ fn roles(aws: &AwsConfig) -> anyhow::Result<Vec<String>> {
         // Which accounts there are is not known before they are listed.
         (Some(_), Some(Accounts::Organization(_))) => aws.role_in("*").into_iter().collect(),
     };
-    if let Some(organization) = organization(aws) {
+    if let Some(organization) = aws.organization() {
         roles.push(organization.role.clone());
         roles.extend(organization.management_role.clone());
     }

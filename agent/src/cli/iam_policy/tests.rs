@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use collectors::{
-    aws::{AwsDialect, definitions},
+    aws::{AwsDialect, definitions, operations, scope},
     contract::{Answer, Collector},
     declared::system::{Scope, System},
     testing::system::Scripts,
@@ -104,6 +104,16 @@ fn without_an_organisation_the_one_role_gets_everything() {
 }
 
 #[test]
+fn what_a_run_asks_to_find_its_accounts_and_regions_is_allowed() {
+    let mut all = BTreeSet::new();
+    for (yaml, of) in [("{}", For::Member), (ORGANIZED, For::Member), (ORGANIZED, For::Discovery)] {
+        all.extend(actions(&config(yaml), &[], of).unwrap());
+    }
+    let asked: BTreeSet<String> = scope::CALLS.iter().flat_map(|call| operations::actions(call)).collect();
+    assert_eq!(all, asked);
+}
+
+#[test]
 fn the_template_has_the_same_policy_and_the_roles_own_name_and_path() {
     for (of, name, path) in [(For::Member, "read", "/audit/"), (For::Discovery, "discover", "/")] {
         let template = printed(ORGANIZED, of, Format::Cloudformation).unwrap();
@@ -195,7 +205,8 @@ fn every_collector_of_the_program_asks_for_nothing_but_reading() {
     let needs = enabled(&Config::default(), &source);
     for of in [For::Member, For::Discovery] {
         let template = print(&args(of, Format::Cloudformation), &config(ORGANIZED), &needs, "prod").unwrap();
-        assert!(template.to_string().len() < 51_200, "a template is sent in one request, which takes so much");
+        let written = serde_json::to_string_pretty(&template).unwrap();
+        assert!(written.len() < 51_200, "more cannot be sent without a bucket: {}", written.len());
     }
 }
 
