@@ -73,6 +73,9 @@ struct Held {
     denies_all: bool,
     /// By which ways the most is granted.
     paths: BTreeSet<String>,
+    /// By which ways any role may be passed, and by which a service that takes one may be told what to run: both together lead to everything.
+    passing: BTreeSet<String>,
+    running: BTreeSet<String>,
     /// Policies that were not read.
     unread: BTreeSet<String>,
 }
@@ -80,7 +83,15 @@ struct Held {
 impl Held {
     fn nothing() -> Self {
         let none = BTreeSet::new;
-        Self { grant: Grant::Limited, conditional: false, denies_all: false, paths: none(), unread: none() }
+        Self {
+            grant: Grant::Limited,
+            conditional: false,
+            denies_all: false,
+            paths: none(),
+            passing: none(),
+            running: none(),
+            unread: none(),
+        }
     }
 
     fn add(&mut self, found: &Result<Grants, String>, path: String) {
@@ -92,6 +103,11 @@ impl Held {
             }
         };
         self.denies_all |= found.denies_all;
+        for (can, ways) in [(found.passes_roles, &mut self.passing), (found.runs_code, &mut self.running)] {
+            if can {
+                ways.insert(path.clone());
+            }
+        }
         if found.grant > self.grant {
             self.grant = found.grant;
             self.conditional = found.conditional;
@@ -104,12 +120,29 @@ impl Held {
     }
 
     fn add_all(&mut self, other: &Held, by: &str) {
-        let grants = Grants { grant: other.grant, conditional: other.conditional, denies_all: other.denies_all };
+        let grants = Grants {
+            grant: other.grant,
+            conditional: other.conditional,
+            denies_all: other.denies_all,
+            passes_roles: false,
+            runs_code: false,
+        };
         for path in &other.paths {
             self.add(&Ok(grants.clone()), format!("{by}, {path}"));
         }
         self.denies_all |= other.denies_all;
+        self.passing.extend(other.passing.iter().map(|path| format!("{by}, {path}")));
+        self.running.extend(other.running.iter().map(|path| format!("{by}, {path}")));
         self.unread.extend(other.unread.iter().map(|path| format!("{by}, {path}")));
+    }
+
+    /// Takes together what no policy grants by itself.
+    fn together(mut self) -> Self {
+        if self.grant == Grant::Limited && !self.passing.is_empty() && !self.running.is_empty() {
+            self.grant = Grant::Escalating;
+            self.paths = self.passing.union(&self.running).cloned().collect();
+        }
+        self
     }
 
     /// What is known of it: `full`, `escalation`, `none`; `None`: a policy was not read, and the ones that were do not settle it.
@@ -202,7 +235,7 @@ impl Account {
             let unread = Err("it was not read".to_owned());
             held.add(self.policies.get(arn).unwrap_or(&unread), format!("policy {arn}"));
         }
-        held
+        held.together()
     }
 
     fn record(&self, value: &Value, exchange: u64, out: &mut dyn Records) -> io::Result<()> {
@@ -277,6 +310,7 @@ impl Account {
                 None => drop(held.unread.insert(format!("group {group}"))),
             }
         }
+        let mut held = held.together();
         if let Some(boundary) = value["PermissionsBoundary"]["PermissionsBoundaryArn"].as_str() {
             match self.policies.get(boundary) {
                 Some(Ok(most)) if most.grant < held.grant || most.denies_all => {

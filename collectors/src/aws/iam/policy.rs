@@ -22,6 +22,24 @@ const ESCALATING: [&str; 15] = [
     "iam:updateloginprofile",
 ];
 
+/// Actions that have a service run what the caller gives it, as the role that the caller passes with `iam:PassRole`.
+const RUNNING: [&str; 14] = [
+    "cloudformation:createstack",
+    "codebuild:createproject",
+    "datapipeline:createpipeline",
+    "ec2:requestspotinstances",
+    "ec2:runinstances",
+    "ecs:registertaskdefinition",
+    "glue:createdevendpoint",
+    "glue:createjob",
+    "lambda:createfunction",
+    "sagemaker:createnotebookinstance",
+    "sagemaker:createprocessingjob",
+    "sagemaker:createtrainingjob",
+    "ssm:startautomationexecution",
+    "states:createstatemachine",
+];
+
 /// What is granted, from nothing to everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
@@ -53,6 +71,10 @@ pub struct Grants {
     pub conditional: bool,
     /// Whether it denies everything without condition.
     pub denies_all: bool,
+    /// Whether any role may be passed to a service.
+    pub passes_roles: bool,
+    /// Whether a service that takes a role may be told what to run.
+    pub runs_code: bool,
 }
 
 /// Reads a document as IAM answers it: JSON, URL-encoded in most places.
@@ -78,7 +100,8 @@ pub fn read(document: &Value) -> Result<Value, String> {
 /// What is not a policy, in words.
 pub fn grants(document: &Value) -> Result<Grants, String> {
     let document = read(document)?;
-    let mut grants = Grants { grant: Grant::Limited, conditional: false, denies_all: false };
+    let mut grants =
+        Grants { grant: Grant::Limited, conditional: false, denies_all: false, passes_roles: false, runs_code: false };
     for statement in statements(&document)? {
         let conditional = statement.get("Condition").is_some_and(|c| c.as_object().is_none_or(|c| !c.is_empty()));
         let reach = reach(statement);
@@ -91,6 +114,8 @@ pub fn grants(document: &Value) -> Result<Grants, String> {
                     grants.conditional = conditional && found > Grant::Limited;
                     grants.grant = found;
                 }
+                grants.passes_roles |= allows(statement, &["iam:passrole"]);
+                grants.runs_code |= reach == Reach::All && allows(statement, &RUNNING);
             }
             Some("Deny") => {
                 grants.denies_all |= reach == Reach::All && !conditional && allowed(statement)? == Grant::Full
@@ -98,6 +123,9 @@ pub fn grants(document: &Value) -> Result<Grants, String> {
             Some("Allow") => {}
             _ => return Err("a statement neither allows nor denies".into()),
         }
+    }
+    if grants.grant == Grant::Limited && grants.passes_roles && grants.runs_code {
+        grants.grant = Grant::Escalating;
     }
     Ok(grants)
 }
@@ -155,6 +183,13 @@ fn reach(statement: &Value) -> Reach {
         None if statement.get("NotResource").is_some() => Reach::All,
         None => Reach::Some,
     }
+}
+
+/// Whether a statement's actions have one of these in them.
+fn allows(statement: &Value, actions: &[&str]) -> bool {
+    let fits = |patterns: &[&str], action: &str| patterns.iter().any(|pattern| matches(pattern, action));
+    let (some, all_but) = (texts(&statement["Action"]), texts(&statement["NotAction"]));
+    actions.iter().any(|action| if some.is_empty() { !fits(&all_but, action) } else { fits(&some, action) })
 }
 
 fn allowed(statement: &Value) -> Result<Grant, String> {
@@ -252,6 +287,22 @@ mod tests {
         assert_eq!(of(json!({"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::*"})).grant, Grant::Limited);
         let own = json!({"Effect": "Allow", "Action": "iam:CreateAccessKey", "Resource": "arn:aws:iam::*:user/${aws:username}"});
         assert_eq!(of(own).grant, Grant::Limited);
+    }
+
+    #[test]
+    fn passing_any_role_to_what_runs_code_leads_to_everything_and_either_alone_does_not() {
+        let allow = |action: &str, resource: &str| json!({"Effect": "Allow", "Action": action, "Resource": resource});
+        let pass = allow("iam:PassRole", "arn:aws:iam::111122223333:role/*");
+        for running in ["lambda:*", "ec2:RunInstances", "cloudformation:Create*"] {
+            let run = allow(running, "*");
+            assert_eq!(of(json!([pass, run])).grant, Grant::Escalating, "{running}");
+            assert_eq!(of(run).grant, Grant::Limited, "{running}");
+        }
+        assert_eq!(of(pass).grant, Grant::Limited);
+        let one = allow("iam:PassRole", "arn:aws:iam::111122223333:role/batch");
+        assert_eq!(of(json!([one, allow("lambda:*", "*")])).grant, Grant::Limited);
+        let power_user = json!({"Effect": "Allow", "NotAction": ["iam:*", "organizations:*"], "Resource": "*"});
+        assert!(of(power_user.clone()).runs_code && !of(power_user).passes_roles);
     }
 
     #[test]
