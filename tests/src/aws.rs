@@ -3,6 +3,8 @@
 //! Every server listens on 127.0.0.1 on a port that was free. It ends when its `Server` is dropped, and when the test process ends
 //! otherwise: its standard input is a pipe that nobody else holds.
 
+pub mod estate;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpStream},

@@ -20,7 +20,8 @@ from aws_shapes import AWKWARD, example
 
 SERVICES = (
     "iam sts s3 s3control kms ec2 rds dynamodb efs redshift opensearch backup cloudtrail config guardduty securityhub inspector2 "
-    "accessanalyzer ssm organizations sso-admin identitystore acm elbv2 elb logs ecr lambda account"
+    "accessanalyzer ssm organizations sso-admin identitystore acm elbv2 elb logs ecr lambda account tag "
+    "cloudwatch eks sns sqs secretsmanager artifact"
 ).split()
 
 # One list of each protocol, how it is called with boto3, and what gives it three rows.
@@ -221,6 +222,14 @@ def gaps_of_moto_are_closed(here):
     s3.create_bucket(Bucket="plain-bucket")
     rule = s3.get_bucket_encryption(Bucket="plain-bucket")["ServerSideEncryptionConfiguration"]["Rules"][0]
     same("a bucket's default", rule["ApplyServerSideEncryptionByDefault"], {"SSEAlgorithm": "AES256"})
+    s3.create_bucket(Bucket="west-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    regions = {bucket["Name"]: bucket.get("BucketRegion") for bucket in s3.list_buckets(MaxBuckets=10)["Buckets"]}
+    same("regions of buckets", regions, {"plain-bucket": "us-east-1", "west-bucket": "eu-west-1"})
+    same("a region's buckets", [b["Name"] for b in s3.list_buckets(BucketRegion="eu-west-1")["Buckets"]], ["west-bucket"])
+    here.client("s3", "eu-west-1").get_bucket_versioning(Bucket="west-bucket")
+    here.control("DELETE", "/_calls")
+    s3.get_bucket_versioning(Bucket="west-bucket")
+    same("a bucket's own region is insisted on", [call["status"] for call in here.calls()][0], 301)
     iam.create_user(UserName="reported")
     iam.generate_credential_report()
     lines = iam.get_credential_report()["Content"].decode().splitlines()

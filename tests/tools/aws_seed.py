@@ -20,7 +20,7 @@ import aws_seed_data
 import aws_seed_watch
 
 # How much there is of what: enough for every case once, more where a number is given.
-SIZE = {"users": 9, "buckets": 5, "keys": 4, "databases": 2, "members": 2, "instances": 2, "jobs": 5}
+SIZE = {"users": 10, "buckets": 5, "keys": 4, "databases": 2, "members": 2, "instances": 2, "jobs": 5}
 REGIONS = ["us-east-1", "eu-west-1"]
 READER = "evidenced-reader"
 EXTERNAL_ID = "evidenced-tests-7d1c"

@@ -68,7 +68,7 @@ def reader(seed, management, role, external_id):
 
 
 # Every path by which somebody is an administrator, and some that are nobody.
-PATHS = ["attached", "group", "inline", "customer", "escalation", "no-mfa", "plain", "old-key", "machine"]
+PATHS = ["attached", "group", "inline", "customer", "escalation", "pass-role", "no-mfa", "plain", "old-key", "machine"]
 
 
 def users(seed, secrets):
@@ -118,7 +118,11 @@ def _user(seed, iam, own, name):
         iam.attach_user_policy(UserName=name, PolicyArn=own)
         facts["admin"] = "customer managed policy"
     elif name == "escalation":
-        iam.put_user_policy(UserName=name, PolicyName="pass", PolicyDocument=_document(["iam:PassRole", "lambda:*"]))
+        iam.put_user_policy(UserName=name, PolicyName="more", PolicyDocument=_document(["iam:PutUserPolicy", "iam:List*"]))
+        facts["admin"] = "may give itself any policy"
+    elif name == "pass-role":
+        iam.put_user_policy(UserName=name, PolicyName="pass", PolicyDocument=_document("iam:PassRole"))
+        iam.put_user_policy(UserName=name, PolicyName="run", PolicyDocument=_document(["lambda:*", "logs:*"]))
         facts["admin"] = "may pass a role to a function"
     else:
         iam.add_user_to_group(UserName=name, GroupName="readers")
@@ -149,4 +153,11 @@ def identity_center(seed):
             )
             seed.made.setdefault("assignments", []).append({"account": account, "permission_set": made, "principal": principal})
         seed.note("permission_sets", arn=made, name=name, admin=policy == ADMINISTRATOR)
+    # moto knows only of the management account.
+    given = {"AccountIds": seed.made["accounts"]}
+    rows = [
+        {"call": "sso-admin.ListAccountsForProvisionedPermissionSet", "parameters": {"PermissionSetArn": row["arn"]}, "output": given}
+        for row in seed.made["permission_sets"]
+    ]
+    seed.control("/_answers", [{"account": seed.account, **row} for row in rows])
     seed.made["identity_center"] = {"instance": arn, "store": identities, "user": user, "group": group}

@@ -1,5 +1,6 @@
 """What moto lacks, made up to fit what was seeded: rows for the stand-in (aws_standin.py)."""
 
+import uuid
 from datetime import datetime, timedelta, timezone
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -8,6 +9,11 @@ NOW = datetime.now(timezone.utc).replace(microsecond=0)
 def ago(**length):
     """An instant so long ago, as text."""
     return (NOW - timedelta(**length)).isoformat().replace("+00:00", "Z")
+
+
+def _unique(seed, region, kind, number):
+    """An id that is nobody else's, and the same in every run."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{seed.account}/{region}/{kind}/{number}"))
 
 
 def _of(seed, kind, region=None):
@@ -80,10 +86,10 @@ def _backups(seed, region):
     for number in range(seed.size["jobs"]):
         arn, kind = resources[number % len(resources)]
         state = JOB_STATES[number % len(JOB_STATES)]
-        point = f"arn:aws:backup:{region}:{seed.account}:recovery-point:{number:08x}-1111-4222-8333-444444444444"
+        point = f"arn:aws:backup:{region}:{seed.account}:recovery-point:{_unique(seed, region, 'point', number)}"
         made = ago(hours=2 + 6 * number) if number < 100 else ago(hours=600)
         job = {
-            "AccountId": seed.account, "BackupJobId": f"{number:08X}-AAAA-4BBB-8CCC-{seed.account}", "BackupVaultName": vault["name"],
+            "AccountId": seed.account, "BackupJobId": _unique(seed, region, "backup", number).upper(), "BackupVaultName": vault["name"],
             "BackupVaultArn": vault["arn"], "ResourceArn": arn, "ResourceType": kind, "CreationDate": made, "State": state,
             "IamRoleArn": role, "CreatedBy": by, "PercentDone": "100.0", "BackupSizeInBytes": 1 << 30, "StartBy": made, "IsParent": False,
         }
@@ -137,7 +143,7 @@ def _backups(seed, region):
     away = f"arn:aws:backup:us-west-2:{seed.account}:backup-vault:copies"
     copies = [
         {
-            "AccountId": seed.account, "CopyJobId": f"{number:08X}-CCCC-4DDD-8EEE-{seed.account}", "SourceBackupVaultArn": vault["arn"],
+            "AccountId": seed.account, "CopyJobId": _unique(seed, region, "copy", number).upper(), "SourceBackupVaultArn": vault["arn"],
             "SourceRecoveryPointArn": point["RecoveryPointArn"], "DestinationBackupVaultArn": away, "ResourceArn": point["ResourceArn"],
             "CreationDate": point["CreationDate"], "CompletionDate": point["CreationDate"], "State": "COMPLETED" if number else "FAILED",
             "ResourceType": point["ResourceType"], "IamRoleArn": role, "CreatedBy": by, "IsParent": False,
@@ -155,7 +161,7 @@ def _restores(seed, region):
     jobs = []
     for number, (status, validation) in enumerate([("COMPLETED", "SUCCESSFUL"), ("FAILED", "FAILED"), ("COMPLETED", None)]):
         job = {
-            "AccountId": seed.account, "RestoreJobId": f"{number:08X}-EEEE-4FFF-8AAA-{seed.account}", "Status": status,
+            "AccountId": seed.account, "RestoreJobId": _unique(seed, region, "restore", number).upper(), "Status": status,
             "RecoveryPointArn": points[number % len(points)]["arn"], "CreationDate": ago(days=number + 1), "ResourceType": "RDS",
             "CompletionDate": ago(days=number, hours=23), "IamRoleArn": f"arn:aws:iam::{seed.account}:role/break-glass", "PercentDone": "100.00%",
             "IsParent": False,
@@ -193,6 +199,7 @@ def _restores(seed, region):
     yield {"call": "backup.ListFrameworks", "output": {"Frameworks": []}}
     yield {"call": "backup.DescribeRegionSettings", "output": {"ResourceTypeOptInPreference": {"RDS": True, "DynamoDB": True, "EFS": False}}}
     yield {"call": "backup.DescribeGlobalSettings", "output": {"GlobalSettings": {"isCrossAccountBackupEnabled": "false"}}}
+    yield {"call": "rds.DescribeDBClusterAutomatedBackups", "output": {"DBClusterAutomatedBackups": []}}
     yield {"call": "rds.DescribeDBInstanceAutomatedBackups", "output": {"DBInstanceAutomatedBackups": list(_automated(seed, region))}}
 
 
@@ -200,7 +207,7 @@ def _automated(seed, region):
     for row in _of(seed, "databases", region):
         if row["backup_days"]:
             yield {
-                "DBInstanceArn": row["arn"], "DBInstanceIdentifier": row["id"], "DbiResourceId": f"db-{row['id'].upper()}", "Region": region,
+                "DBInstanceArn": row["arn"], "DBInstanceIdentifier": row["id"], "DbiResourceId": f"db-{_unique(seed, region, row['id'], 0)[:8].upper()}", "Region": region,
                 "RestoreWindow": {"EarliestTime": ago(days=row["backup_days"]), "LatestTime": ago(minutes=5)}, "Status": "active",
                 "Encrypted": row["encrypted"], "BackupRetentionPeriod": row["backup_days"], "Engine": "postgres",
             }

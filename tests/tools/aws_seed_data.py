@@ -40,7 +40,11 @@ def _bucket(seed, key, number, secrets):
     name = f"data-{number:05}-{seed.account}"
     region = "eu-west-1" if number == 3 else "us-east-1"
     s3 = seed.client("s3", region)
-    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    where = {}
+    if region != "us-east-1":  # its key must lie there too
+        where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        key = seed.client("kms", region).create_key(Description="buckets")["KeyMetadata"]["Arn"]
+        seed.note("keys", region=region, arn=key, rotation=False, state="Enabled")
     locked = number == 4
     s3.create_bucket(Bucket=name, **where, **({"ObjectLockEnabledForBucket": True} if locked else {}))
     good = number not in (1, 2)
@@ -111,40 +115,49 @@ def _volumes(seed, region):
         ec2.enable_ebs_encryption_by_default()
     seed.note("ebs_default", region=region, on=default)
     for encrypted in (True, False):
-        # With encryption by default on, moto would encrypt what says otherwise, as AWS does.
-        made = encrypted or default
-        volume = ec2.create_volume(AvailabilityZone=f"{region}a", Size=8, Encrypted=encrypted)["VolumeId"]
+        volume = ec2.create_volume(AvailabilityZone=f"{region}a", Size=8, Encrypted=encrypted)
+        # With encryption by default AWS would encrypt it all the same; moto does what it is told.
+        volume, made = volume["VolumeId"], volume["Encrypted"]
         snapshot = ec2.create_snapshot(VolumeId=volume, Description="seeded")["SnapshotId"]
         public = not encrypted and not default
         if public:
             ec2.modify_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission", OperationType="add", GroupNames=["all"])
-        seed.note("volumes", region=region, id=volume, asked_encrypted=encrypted, encrypted=made)
-        seed.note("snapshots", region=region, id=snapshot, volume=volume, public=public)
+        seed.note("volumes", region=region, id=volume, encrypted=made)
+        seed.note("snapshots", region=region, id=snapshot, volume=volume, encrypted=made, public=public)
 
 
 def _databases(seed, region):
     rds = seed.client("rds", region)
+    rds.create_db_parameter_group(DBParameterGroupName="tls", DBParameterGroupFamily="postgres16", Description="TLS only")
+    forced = {"ParameterName": "rds.force_ssl", "ParameterValue": "1", "ApplyMethod": "pending-reboot"}
+    rds.modify_db_parameter_group(DBParameterGroupName="tls", Parameters=[forced])
+    rds.create_db_cluster_parameter_group(
+        DBClusterParameterGroupName="aurora", DBParameterGroupFamily="aurora-postgresql16", Description="aurora"
+    )
     for number in range(seed.size["databases"]):
         good = number != 1
         made = rds.create_db_instance(
             DBInstanceIdentifier=f"db-{number:04}", DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20,
             MasterUsername="admin_user", MasterUserPassword="Planted-database-password-1", StorageEncrypted=good,
             BackupRetentionPeriod=14 if good else 0, PubliclyAccessible=not good, DeletionProtection=good, MultiAZ=good,
-            Tags=_tags(),
+            Tags=_tags(), **({"DBParameterGroupName": "tls"} if good else {}),
         )["DBInstance"]
         facts = {"encrypted": good, "backup_days": 14 if good else 0, "public": not good}
         seed.note("databases", region=region, arn=made["DBInstanceArn"], id=made["DBInstanceIdentifier"], **facts)
     cluster = rds.create_db_cluster(
         DBClusterIdentifier="aurora", Engine="aurora-postgresql", MasterUsername="admin_user",
         MasterUserPassword="Planted-database-password-2", StorageEncrypted=True, BackupRetentionPeriod=7,
+        DBClusterParameterGroupName="aurora",
     )["DBCluster"]
     seed.note("clusters", region=region, arn=cluster["DBClusterArn"], encrypted=True, backup_days=7)
 
 
 def _tables(seed, region):
     dynamodb = seed.client("dynamodb", region)
+    mine = [row for row in seed.made["keys"] if row["account"] == seed.account and row["region"] == region]
+    key = next(row["arn"] for row in mine if row["rotation"])
     for name, good in (("orders", True), ("scratch", False)):
-        encrypted = {"SSESpecification": {"Enabled": True, "SSEType": "KMS"}} if good else {}
+        encrypted = {"SSESpecification": {"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key}} if good else {}
         made = dynamodb.create_table(
             TableName=name, AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST", **encrypted,
@@ -170,7 +183,7 @@ def _others(seed, region):
     search = seed.client("opensearch", region)
     made = search.create_domain(
         DomainName="search", EngineVersion="OpenSearch_2.11", EncryptionAtRestOptions={"Enabled": True},
-        NodeToNodeEncryptionOptions={"Enabled": False}, DomainEndpointOptions={"EnforceHTTPS": True},
+        NodeToNodeEncryptionOptions={"Enabled": False}, DomainEndpointOptions={"EnforceHTTPS": True, "TLSSecurityPolicy": "Policy-Min-TLS-1-2-PFS-2023-10"},
     )["DomainStatus"]["ARN"]
     seed.note("domains", region=region, arn=made, name="search", encrypted=True, node_to_node=False)
 

@@ -12,8 +12,9 @@ from cryptography.x509.oid import NameOID
 
 def everywhere(seed):
     """One trail for all regions."""
-    trails = seed.client("cloudtrail")
+    trails, group = seed.client("cloudtrail"), _alarm(seed)
     made = trails.create_trail(
+        CloudWatchLogsLogGroupArn=group, CloudWatchLogsRoleArn=f"arn:aws:iam::{seed.account}:role/break-glass",
         Name="all", S3BucketName=f"logs-{seed.account}", IsMultiRegionTrail=True, EnableLogFileValidation=True,
         IncludeGlobalServiceEvents=True,
     )["TrailARN"]
@@ -23,6 +24,23 @@ def everywhere(seed):
         EventSelectors=[{"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}],
     )
     seed.note("trails", arn=made, name="all", multi_region=True, validation=True, logging=True)
+
+
+def _alarm(seed):
+    """The trail's log group with a filter for failed console logins, and an alarm on it."""
+    logs = seed.client("logs")
+    logs.create_log_group(logGroupName="trail")
+    logs.put_retention_policy(logGroupName="trail", retentionInDays=400)
+    metric = {"metricName": "failed-logins", "metricNamespace": "Trail", "metricValue": "1"}
+    pattern = '{ ($.eventName = ConsoleLogin) && ($.errorMessage = "Failed authentication") }'
+    logs.put_metric_filter(logGroupName="trail", filterName="failed-logins", filterPattern=pattern, metricTransformations=[metric])
+    topic = seed.client("sns").create_topic(Name="alarms")["TopicArn"]
+    seed.client("cloudwatch").put_metric_alarm(
+        AlarmName="failed-logins", MetricName="failed-logins", Namespace="Trail", Statistic="Sum", Period=300, EvaluationPeriods=1,
+        Threshold=1, ComparisonOperator="GreaterThanOrEqualToThreshold", AlarmActions=[topic],
+    )
+    seed.note("alarms", region="us-east-1", name="failed-logins")
+    return logs.describe_log_groups(logGroupNamePrefix="trail")["logGroups"][0]["arn"]
 
 
 def region(seed, region, secrets):
@@ -62,7 +80,7 @@ def _findings(seed, region):
     then = (datetime.now(timezone.utc) - timedelta(days=45)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for number, (label, status) in enumerate([("CRITICAL", "NEW"), ("LOW", "RESOLVED")]):
         finding = {
-            "SchemaVersion": "2018-10-08", "Id": f"{region}/finding/{number}", "AwsAccountId": seed.account,
+            "SchemaVersion": "2018-10-08", "Id": f"arn:aws:securityhub:{region}:{seed.account}:finding/{number}", "AwsAccountId": seed.account,
             "ProductArn": f"arn:aws:securityhub:{region}:{seed.account}:product/{seed.account}/default", "GeneratorId": "seeded",
             "Types": ["Software and Configuration Checks"], "CreatedAt": then, "UpdatedAt": then, "FirstObservedAt": then,
             "Severity": {"Label": label}, "Title": f"finding {number}", "Description": "seeded",
@@ -106,7 +124,7 @@ def _machines(seed, region, secrets):
         seed.note("instances", region=region, id=made["InstanceId"])
         for volume in ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [made["InstanceId"]]}])["Volumes"]:
             seed.note(
-                "volumes", region=region, id=volume["VolumeId"], asked_encrypted=None, encrypted=volume["Encrypted"], instance=made["InstanceId"]
+                "volumes", region=region, id=volume["VolumeId"], encrypted=volume["Encrypted"], instance=made["InstanceId"]
             )
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
@@ -151,8 +169,13 @@ def _listeners(seed, region):
         LoadBalancerArn=made, Protocol="HTTPS", Port=443, SslPolicy="ELBSecurityPolicy-TLS13-1-2-2021-06",
         Certificates=[{"CertificateArn": arns[0]}], DefaultActions=forward,
     )["Listeners"][0]["ListenerArn"]
+    late = balancers.create_listener(
+        LoadBalancerArn=made, Protocol="HTTPS", Port=8443, SslPolicy="ELBSecurityPolicy-2016-08",
+        Certificates=[{"CertificateArn": arns[1]}], DefaultActions=forward,
+    )["Listeners"][0]["ListenerArn"]
     plain = balancers.create_listener(LoadBalancerArn=made, Protocol="HTTP", Port=80, DefaultActions=forward)["Listeners"][0]["ListenerArn"]
     seed.note("listeners", region=region, arn=secure, protocol="HTTPS", balancer=made)
+    seed.note("listeners", region=region, arn=late, protocol="HTTPS", balancer=made)
     seed.note("listeners", region=region, arn=plain, protocol="HTTP", balancer=made)
 
 

@@ -14,9 +14,11 @@ import hashlib
 import io
 import json
 import threading
+from datetime import datetime, timedelta, timezone
 
 import botocore.exceptions
 import botocore.utils
+from moto.s3.models import s3_backends
 
 import aws_wire as wire
 
@@ -43,7 +45,7 @@ def paging(call):
     given = model.input_shape.members if model.input_shape else {}
     back = model.output_shape.members if model.output_shape else {}
     try:
-        found = wire.SESSION.get_paginator_model(service).get_paginator(name)
+        found = wire.SESSION.get_paginator_model(wire.ALIASES.get(service, service)).get_paginator(name)
     except (botocore.exceptions.UnknownServiceError, botocore.exceptions.DataNotFoundError, ValueError):
         found = {}
     first = lambda value: value[0] if isinstance(value, list) else value
@@ -270,7 +272,7 @@ def _default_encryption(_, call, given):
 
 
 def _root_line(standin, call, given):
-    """The report's first line is the root user, which moto leaves out; its ages are whole seconds with an offset, as AWS writes them."""
+    """The report's first line is the root user, which moto leaves out, and it is not years old."""
 
     def change(output):
         lines = list(csv.reader(io.StringIO(output["Content"].decode())))
@@ -296,6 +298,9 @@ def _root_line(standin, call, given):
         writer.writerow([root.get(column, "N/A") for column in lines[0]])
         writer.writerows(line for line in lines[1:] if line and line[0] != "<root_account>")
         output["Content"] = out.getvalue().rstrip("\n").encode()
+        # moto says 2015; AWS makes one at most every four hours.
+        made = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(minutes=90)
+        output["GeneratedTime"] = standin.roots.get(call.account, {}).get("generated", made)
 
     return _changed(call, given, change)
 
@@ -323,7 +328,48 @@ def _attached_only(_, call, given):
     return _changed(call, given, change)
 
 
+def _rotation(_, call, given):
+    """Keys that rotate say how often."""
+
+    def change(output):
+        if output.get("KeyRotationEnabled"):
+            output.setdefault("RotationPeriodInDays", 365)
+            output.setdefault("NextRotationDate", datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=200))
+
+    return _changed(call, given, change)
+
+
+def _versioning(_, call, given):
+    """The root element has S3's name."""
+    if given.status == 200:
+        given.body = given.body.replace(b"GetBucketVersioningResponse", b"VersioningConfiguration")
+    return given
+
+
+def bucket_region(account, name):
+    """Where a bucket lies, or None."""
+    bucket = s3_backends[account]["aws"].buckets.get(name)
+    return bucket.region_name if bucket else None
+
+
+def _bucket_regions(_, call, given):
+    """A list that was asked for with a parameter names each bucket's region, and can be of one region."""
+    if not call.parameters.keys() & {"MaxBuckets", "BucketRegion", "Prefix", "ContinuationToken"}:
+        return given
+
+    def change(output):
+        for bucket in output.get("Buckets", []):
+            bucket["BucketRegion"] = bucket_region(call.account, bucket["Name"])
+        wanted = call.parameters.get("BucketRegion")
+        output["Buckets"] = [b for b in output.get("Buckets", []) if wanted in (None, b["BucketRegion"])]
+
+    return _changed(call, given, change)
+
+
 AMENDS = {
+    "s3.ListBuckets": _bucket_regions,
+    "s3.GetBucketVersioning": _versioning,
+    "kms.GetKeyRotationStatus": _rotation,
     "s3.GetBucketEncryption": _default_encryption,
     "iam.GetCredentialReport": _root_line,
     "iam.GetAccountSummary": _summary,

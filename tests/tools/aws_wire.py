@@ -17,6 +17,7 @@ import botocore.parsers
 import botocore.session
 import botocore.utils
 from botocore.awsrequest import HeadersDict
+from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 SESSION = botocore.session.get_session()
@@ -33,8 +34,11 @@ SIGNED_AS = {
     "s3": ["s3control", "s3"],
     "sso": ["sso-admin"],
     "states": ["stepfunctions"],
-    "tagging": ["resourcegroupstaggingapi"],
+    "tagging": ["tag"],
 }
+
+# Services that have a shorter name here, as in the definitions and in IAM's actions.
+ALIASES = {"tag": "resourcegroupstaggingapi"}
 
 # Operations of a service that are signed with another name.
 SIGNED_OTHERWISE = {"ListDirectoryBuckets"}
@@ -58,9 +62,14 @@ S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 def service(name):
     """botocore's model of a service, or None."""
     try:
-        return SESSION.get_service_model(name)
+        model = SESSION.get_service_model(ALIASES.get(name, name))
     except botocore.exceptions.UnknownServiceError:
         return None
+    if model.protocol not in _PROTOCOLS:  # CBOR: the service takes its older protocol too, and that is what is asked here
+        described = SESSION.get_component("data_loader").load_service_model(ALIASES.get(name, name), "service-2")
+        described = described | {"metadata": described["metadata"] | {"protocol": "query"}}
+        model = ServiceModel(described, ALIASES.get(name, name))
+    return model
 
 
 def operation(call):
@@ -131,7 +140,7 @@ def identify(request):
         model = service(name)
         if model is None:
             continue
-        found = _PROTOCOLS[model.protocol](model, request) if model.protocol in _PROTOCOLS else None
+        found = _PROTOCOLS[model.protocol](model, request)
         if found:
             return Call(name, found[0], region, key, found[1])
     return None

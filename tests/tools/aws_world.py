@@ -6,7 +6,8 @@ does: whoever started it cannot leave it behind. With `--plain` it is moto alone
 GET, DELETE /_calls    the calls made: number, call, region, account, who, status, code, fault
 GET, POST, DELETE /_faults     rules, see aws_faults.py
 GET, POST /_answers    rows, see aws_standin.py
-POST /_enforce         {"permissions": true}: policies are enforced for every principal that moto knows; {"trust": true}: roles too
+POST /_enforce         {"permissions": true}: policies are enforced for every principal that moto knows; {"trust": true}: roles too;
+                       {"corrected": false}: moto's own answers, with its gaps and mistakes
 POST /_age             {"account": ..., "access_key" or "user": ..., "days": 200}: that it was made so long ago
 POST /_reset           nothing was ever made, asked or faulted
 """
@@ -75,7 +76,7 @@ class World:
     def begin(self):
         """Nothing was asked yet."""
         self.standin, self.faults = standin.StandIn(), faults.Faults()
-        self.calls, self.number, self.rules = [], 0, {"permissions": False, "trust": False, "signatures": True}
+        self.calls, self.number, self.rules = [], 0, {"permissions": False, "trust": False, "signatures": True, "corrected": True}
 
     def backend(self, request, environ, without=()):
         """moto's own answer, asked without some of the call's parameters."""
@@ -144,6 +145,8 @@ class World:
         def ask(*without):
             return self.backend(request, environ, [self.sent_name(call, name) for name in (*without, ours) if name])
 
+        if not self.rules["corrected"]:
+            return ask()
         try:
             given = self.standin.answer(call, size)
             if given is None:
@@ -172,6 +175,12 @@ class World:
                 return wire.refusal(call.model, 403, *wrong)
         if self.rules["permissions"] and not enforce.may(call, who):
             return faults.denial(call, enforce.action(call.name))
+        if call.service == "s3" and self.rules["corrected"] and call.operation not in ("CreateBucket", "GetBucketLocation", "HeadBucket"):
+            lies = standin.bucket_region(call.account, call.parameters.get("Bucket"))
+            if lies not in (None, call.region):
+                given = wire.refusal(call.model, 301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using another endpoint.")
+                given.headers["x-amz-bucket-region"] = lies
+                return given
         if self.rules["trust"] and call.name == "sts.AssumeRole" and not enforce.trusted(call, who):
             return faults.denial(call, "sts:AssumeRole")
         return None
