@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -68,7 +69,11 @@ impl Rederive for Collectors {
             Ok(checks) => checks,
             Err(says) => return Ok(Derived::Other(vec![(CHECKS.into(), says)])),
         };
-        let evidence = Zipped(Mutex::new(bundle));
+        let lines = work.path().join(EXCHANGES);
+        let evidence = match Zipped::new(bundle, &lines) {
+            Ok(evidence) => evidence,
+            Err(e) => return Err(format!("{EXCHANGES} could not be unpacked: {e}")),
+        };
         // A collector that panics on these exchanges did so, or would have, in the agent too.
         let derived = catch_unwind(AssertUnwindSafe(|| derive(collector.as_ref(), &evidence, work.path(), &checks)));
         let follows = match derived.unwrap_or_else(|_| Err(io::Error::other("the collector panicked"))) {
@@ -83,7 +88,7 @@ impl Rederive for Collectors {
                 differences.push((name, says));
             }
         }
-        differences.extend(compare_results(bundle, &follows.results, facts, receipt));
+        differences.extend(compare_results(bundle, follows.results, facts, receipt));
         Ok(if differences.is_empty() { Derived::Same } else { Derived::Other(differences) })
     }
 }
@@ -166,15 +171,15 @@ fn compare(
 /// `results.json` against the checks on the records derived again, and the receipt's numbers against `results.json`.
 fn compare_results(
     bundle: &mut Bundle<SpooledTempFile>,
-    derived: &Results,
+    derived: Results,
     facts: &RunFacts,
     receipt: &Receipt,
 ) -> Differences {
     let name = "results.json";
     let mut differences = Vec::new();
     let mut differ = |says: String| differences.push((name.to_owned(), says));
-    let sealed = bundle.file(name).map_err(|e| e.to_string());
-    let sealed = sealed.and_then(|bytes| Results::from_bytes(&bytes).map_err(|e| e.to_string()));
+    let sealed = bundle.stream(name).map_err(|e| e.to_string());
+    let sealed = sealed.and_then(|file| Results::read(BufReader::new(file)).map_err(|e| e.to_string()));
     let sealed = match sealed {
         Ok(sealed) => sealed,
         Err(e) => {
@@ -187,8 +192,7 @@ fn compare_results(
     if sealed.checks.len() != derived.checks.len() {
         differ(format!("it has {} checks; its {CHECKS} has {}", sealed.checks.len(), derived.checks.len()));
     }
-    for (sealed, derived) in sealed.checks.iter().zip(&derived.checks) {
-        let mut derived = derived.clone();
+    for (sealed, mut derived) in sealed.checks.iter().zip(derived.checks) {
         if !same_program {
             derived.title.clone_from(&sealed.title);
             derived.criteria.clone_from(&sealed.criteria);
@@ -210,15 +214,27 @@ fn compare_results(
     differences
 }
 
-/// A bundle's exchanges, read from the ZIP.
-struct Zipped<'a>(Mutex<&'a mut Bundle<SpooledTempFile>>);
+/// A bundle's exchanges: their lines unpacked, since they are gone through more than once, and their bodies read from the ZIP.
+struct Zipped<'a> {
+    bundle: Mutex<&'a mut Bundle<SpooledTempFile>>,
+    lines: &'a Path,
+}
+
+impl<'a> Zipped<'a> {
+    /// Unpacks the lines into a new file.
+    fn new(bundle: &'a mut Bundle<SpooledTempFile>, lines: &'a Path) -> io::Result<Self> {
+        let mut file = bundle.stream(EXCHANGES).map_err(io::Error::other)?;
+        io::copy(&mut file, &mut File::options().write(true).create_new(true).open(lines)?)?;
+        Ok(Self { bundle: Mutex::new(bundle), lines })
+    }
+}
 
 impl Evidence for Zipped<'_> {
     fn exchanges(&self) -> Box<dyn Iterator<Item = io::Result<Exchange>> + '_> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).file(EXCHANGES) {
-            Err(e) => Box::new(std::iter::once(Err(io::Error::other(e)))),
-            Ok(bytes) => {
-                Box::new(io::Cursor::new(bytes).lines().map(|line| {
+        match File::open(self.lines) {
+            Err(e) => Box::new(std::iter::once(Err(e))),
+            Ok(file) => {
+                Box::new(BufReader::new(file).lines().map(|line| {
                     serde_json::from_str(&line?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
                 }))
             }
@@ -227,7 +243,7 @@ impl Evidence for Zipped<'_> {
 
     fn body(&self, exchange: &Exchange) -> io::Result<Vec<u8>> {
         let Some(name) = &exchange.body else { return Ok(Vec::new()) };
-        let mut bundle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut file = bundle.stream(name).map_err(io::Error::other)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;

@@ -11,6 +11,7 @@ pub mod host;
 pub mod recorder;
 pub mod records;
 pub mod redact;
+mod seen;
 pub mod testing;
 pub mod window;
 

@@ -4,7 +4,6 @@
 #![allow(clippy::disallowed_methods, reason = "a work directory is made durable as a whole, later")]
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
@@ -14,7 +13,10 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::contract::{Answer, Evidence, Exchange, Redaction, Tried};
+use crate::{
+    contract::{Answer, Evidence, Exchange, Redaction, Tried},
+    seen::Seen,
+};
 
 /// The index of exchanges in a work directory and in a bundle.
 pub const EXCHANGES: &str = "exchanges.jsonl";
@@ -28,7 +30,7 @@ pub struct Recorder {
     next: u64,
     lines: File,
     log: File,
-    noted: BTreeSet<String>,
+    noted: Seen,
 }
 
 /// An exchange before it has a number and a body.
@@ -140,7 +142,7 @@ impl Recorder {
     pub fn new(work: &Path) -> io::Result<Self> {
         fs::create_dir_all(work.join("exchanges"))?;
         let create = |name| File::options().append(true).create_new(true).open(work.join(name));
-        Ok(Self { work: work.into(), next: 1, lines: create(EXCHANGES)?, log: create(LOG)?, noted: BTreeSet::new() })
+        Ok(Self { work: work.into(), next: 1, lines: create(EXCHANGES)?, log: create(LOG)?, noted: Seen::default() })
     }
 
     /// The number of exchanges kept so far.
@@ -242,7 +244,7 @@ impl Recorder {
     /// The disk's.
     pub fn note(&mut self, text: &str) -> io::Result<()> {
         let line = format!("{}\n", text.replace(['\n', '\r'], " "));
-        if !self.noted.insert(line.clone()) {
+        if self.noted.insert(&line, ()).is_some() {
             return Ok(());
         }
         self.log.write_all(line.as_bytes())

@@ -1,10 +1,10 @@
-//! Keeps what a collector derives: `records/<kind>.jsonl`, row by row. It never keeps rows in memory, and never orders them: the same
-//! rows in the same order are the same bytes.
+//! Keeps what a collector derives: `records/<kind>.jsonl`, row by row. It never keeps rows or ids in memory, only that an id was seen, and
+//! never orders rows: the same rows in the same order are the same bytes.
 
 #![allow(clippy::disallowed_methods, reason = "a work directory is made durable as a whole, later")]
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
@@ -12,7 +12,13 @@ use std::{
 
 use serde_json::Value;
 
-use crate::contract::{Population, Record, Records};
+use crate::{
+    contract::{Population, Record, Records},
+    seen::Seen,
+};
+
+/// So many different gaps are told; of the rest, how many: they are in `run.json` and in the run's reason.
+const MOST_GAPS: usize = 1000;
 
 /// Is called with each row as it is kept: the kind and the row.
 pub type EachRow<'a> = dyn FnMut(&str, &Value) + Send + 'a;
@@ -21,12 +27,14 @@ pub type EachRow<'a> = dyn FnMut(&str, &Value) + Send + 'a;
 pub struct RecordFiles<'a> {
     kinds: BTreeMap<String, Kind>,
     gaps: Vec<String>,
+    /// All of them, also those that are not told.
+    seen_gaps: Seen,
     each: Box<EachRow<'a>>,
 }
 
 struct Kind {
     file: BufWriter<File>,
-    ids: HashSet<String>,
+    ids: Seen,
     population: Option<Population>,
 }
 
@@ -50,9 +58,10 @@ impl<'a> RecordFiles<'a> {
         fs::create_dir_all(work.join("records"))?;
         let kinds = kinds.iter().map(|kind| {
             let file = BufWriter::new(File::create_new(work.join(format!("records/{kind}.jsonl")))?);
-            Ok((kind.clone(), Kind { file, ids: HashSet::new(), population: None }))
+            Ok((kind.clone(), Kind { file, ids: Seen::default(), population: None }))
         });
-        Ok(Self { kinds: kinds.collect::<io::Result<_>>()?, gaps: Vec::new(), each: Box::new(each) })
+        let (gaps, seen_gaps) = (Vec::new(), Seen::default());
+        Ok(Self { kinds: kinds.collect::<io::Result<_>>()?, gaps, seen_gaps, each: Box::new(each) })
     }
 
     /// Ends the files and says what is in them.
@@ -61,9 +70,13 @@ impl<'a> RecordFiles<'a> {
     /// The disk's.
     pub fn finish(self) -> io::Result<Derived> {
         let mut derived = Derived { records: BTreeMap::new(), populations: BTreeMap::new(), gaps: self.gaps };
+        match self.seen_gaps.count() - derived.gaps.len() as u64 {
+            0 => {}
+            more => derived.gaps.push(format!("and {more} more of which nothing is said here")),
+        }
         for (name, mut kind) in self.kinds {
             kind.file.flush()?;
-            derived.records.insert(name.clone(), kind.ids.len() as u64);
+            derived.records.insert(name.clone(), kind.ids.count());
             let population =
                 kind.population.unwrap_or_else(|| Population::Unread("the collector says nothing of it".into()));
             derived.populations.insert(name, population);
@@ -76,7 +89,7 @@ impl Records for RecordFiles<'_> {
     fn record(&mut self, kind: &str, record: Record) -> io::Result<()> {
         let kept = self.kinds.get_mut(kind).ok_or_else(|| bug(format!("a record of the undeclared kind {kind}")))?;
         let row = row(&record)?;
-        if !kept.ids.insert(record.id) {
+        if kept.ids.insert(&record.id, ()).is_some() {
             return Err(bug(format!("two records of the kind {kind} have the id {}", row["id"])));
         }
         let mut line = serde_json::to_vec(&row)?;
@@ -89,12 +102,12 @@ impl Records for RecordFiles<'_> {
     fn population(&mut self, kind: &str, population: Population) {
         match self.kinds.get_mut(kind) {
             Some(kept) => kept.population = Some(population),
-            None => self.gaps.push(format!("the collector speaks of the undeclared kind {kind}")),
+            None => self.gap(format!("the collector speaks of the undeclared kind {kind}")),
         }
     }
 
     fn gap(&mut self, reason: String) {
-        if !self.gaps.contains(&reason) {
+        if self.seen_gaps.insert(&reason, ()).is_none() && self.gaps.len() < MOST_GAPS {
             self.gaps.push(reason);
         }
     }
@@ -161,5 +174,19 @@ mod tests {
             errors[0].contains("two records") && errors[1].contains("undeclared") && errors[2].contains("of its own")
         );
         assert_eq!(files.finish().unwrap().records["a"], 1);
+    }
+
+    #[test]
+    fn of_very_many_gaps_the_first_are_told_and_the_others_counted() {
+        let work = tempfile::tempdir().unwrap();
+        let mut files = RecordFiles::new(work.path(), &[], |_, _| {}).unwrap();
+        for number in 0..2 * MOST_GAPS + 1 {
+            files.gap(format!("bucket {number} was refused"));
+            files.gap("the same".into());
+        }
+        let gaps = files.finish().unwrap().gaps;
+        assert_eq!(gaps.len(), MOST_GAPS + 1);
+        assert_eq!(gaps[..2], ["bucket 0 was refused", "the same"]);
+        assert_eq!(gaps[MOST_GAPS], format!("and {} more of which nothing is said here", MOST_GAPS + 2));
     }
 }

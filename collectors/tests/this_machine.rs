@@ -45,7 +45,7 @@ async fn each_collector_ends_here_and_derives_the_same_again() {
         }
         let populations = serde_json::to_value(&derived.populations).unwrap();
         for check in evaluator.finish(&serde_json::from_value(populations).unwrap()).checks {
-            for row in check.rows.fail.iter().chain(&check.rows.unknown) {
+            for row in check.rows.fail().chain(check.rows.unknown()) {
                 println!("  {} {:?}: {}", check.id, row.id.as_deref().unwrap_or("(list)"), row.reason);
                 // A person reads it: no expression, and no error of one.
                 let plain = !row.reason.contains(['`', '$']) && !row.reason.contains("gave an error");

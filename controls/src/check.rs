@@ -43,6 +43,13 @@ pub struct Check {
     pub parameters: Map<String, Value>,
 }
 
+impl Check {
+    /// Whether it can be answered only once all records are there.
+    pub(crate) fn waits(&self) -> bool {
+        !self.join.is_empty() || !self.requires.is_empty()
+    }
+}
+
 /// Rows of another kind of the same run, found by key.
 ///
 /// `pass` sees `$<name>.known` and `$<name>.row` (null where none has the key), or, with `many`, `$<name>.rows`. While the other kind's

@@ -4,11 +4,16 @@
 //! # Memory
 //! A record is held only while it is looked at, apart from the ids and reasons that `results.json` lists, and apart from joins and
 //! `requires`: whether those are known shows only at the end, so the rows of such checks, and the rows that they join, are kept until then.
+//! All of it is kept packed: some 15 bytes for an id, a tenth of its JSON for a row.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher, RandomState},
     panic,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -18,9 +23,9 @@ use serde_json::{Map, Value};
 use crate::{
     catalogue,
     check::{Check, CheckError, Compiled, Join},
-    results::{
-        CheckResult, Criteria, Definition, FORMAT, Outcome, Population, PopulationResult, Results, Row, Rows, shorten,
-    },
+    kept::{self, Kept, Places},
+    results::{CheckResult, Criteria, Definition, FORMAT, Outcome, Population, PopulationResult, Results, shorten},
+    rows::{Fate, Rows},
 };
 
 /// Takes the records of a run one by one and gives the results of all checks.
@@ -113,83 +118,174 @@ struct Running {
     compiled: Compiled,
     parameters: Map<String, Value>,
     bound: Val,
-    size: u64,
     rows: Rows,
-    /// Rows of a check with joins or `requires`.
-    waiting: Vec<Value>,
     /// One for each join.
     indexes: Vec<Index>,
 }
 
-/// The rows of a joined kind, by key.
+/// What is kept of the records of a kind.
+#[derive(Default)]
+struct Kind {
+    count: u32,
+    /// Of a kind that checks are asked of; empty for a row that has none.
+    ids: Option<Kept>,
+    /// The rows, where a check with joins or `requires` asks of them, or joins them.
+    rows: Option<Kept>,
+}
+
+/// Where the rows of a joined kind are, by key.
 #[derive(Default)]
 struct Index {
-    rows: HashMap<String, Vec<Val>>,
+    /// A key's hash and the row's place among those of its kind; sorted once all are there.
+    places: Vec<(Hash, u32)>,
     /// Why a row could not be filed, which makes the whole join unknown.
     broken: Option<String>,
 }
 
-struct Worker(Vec<Running>);
+/// 128 bits that only this process could make two keys agree in.
+type Hash = [u32; 4];
+
+#[derive(Default)]
+struct Hasher(RandomState, RandomState);
+
+impl Hasher {
+    fn of(&self, key: &Val) -> Hash {
+        let key = key.to_string();
+        let (first, second) = (self.0.hash_one(&key), self.1.hash_one(&key));
+        [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+    }
+}
+
+struct Worker {
+    checks: Vec<Running>,
+    kinds: BTreeMap<String, Kind>,
+    hasher: Hasher,
+}
 
 impl Worker {
     fn new(parts: Vec<(Check, Compiled, Map<String, Value>)>) -> Self {
-        Self(parts.into_iter().map(|(check, compiled, parameters)| Running::new(check, compiled, parameters)).collect())
+        let checks: Vec<_> =
+            parts.into_iter().map(|(check, compiled, parameters)| Running::new(check, compiled, parameters)).collect();
+        let mut kinds = BTreeMap::<String, Kind>::new();
+        for Running { check, .. } in &checks {
+            let kind = kinds.entry(check.kind.clone()).or_default();
+            kind.ids.get_or_insert_default();
+            if check.waits() {
+                kind.rows.get_or_insert_default();
+            }
+            for join in check.join.values() {
+                kinds.entry(join.kind.clone()).or_default().rows.get_or_insert_default();
+            }
+        }
+        Self { checks, kinds, hasher: Hasher::default() }
     }
 
     fn run(mut self, messages: &Receiver<Message>) -> Option<Results> {
         loop {
             match messages.recv().ok()? {
-                Message::Record(kind, row) => self.0.iter_mut().for_each(|check| check.record(&kind, &row)),
-                Message::Finish(populations) => {
-                    let checks = self.0.into_iter().map(|check| check.finish(&populations)).collect();
-                    return Some(Results { format: FORMAT.into(), checks });
-                }
+                Message::Record(kind, row) => self.record(&kind, &row),
+                Message::Finish(populations) => return Some(self.finish(&populations)),
             }
         }
     }
+
+    fn record(&mut self, kind: &str, row: &Value) {
+        let Some(kept) = self.kinds.get_mut(kind) else { return };
+        let place = kept.count;
+        kept.count += 1;
+        if let Some(ids) = &mut kept.ids {
+            ids.push(id(row).unwrap_or_default().as_bytes());
+        }
+        if let Some(rows) = &mut kept.rows {
+            rows.push(&kept::bytes(row));
+        }
+        for check in &mut self.checks {
+            check.index(kind, place, row, &self.hasher);
+            if check.check.kind == kind && !check.check.waits() {
+                check.judge(row, &BTreeMap::new(), &self.hasher, &mut []);
+            }
+        }
+    }
+
+    fn finish(mut self, populations: &BTreeMap<String, Population>) -> Results {
+        for check in &mut self.checks {
+            if check.check.waits() {
+                check.judge_kept(&self.kinds, populations, &self.hasher);
+            }
+        }
+        let ids = self.kinds.into_iter().map(|(name, kind)| (name, Arc::new(kind.ids.unwrap_or_default())));
+        let ids: BTreeMap<String, Arc<Kept>> = ids.collect();
+        let checks = self.checks.into_iter().map(|check| {
+            let ids = &ids[&check.check.kind];
+            check.finish(populations, ids)
+        });
+        Results { format: FORMAT.into(), checks: checks.collect() }
+    }
+}
+
+fn id(row: &Value) -> Option<&str> {
+    row.get("id").and_then(Value::as_str)
 }
 
 impl Running {
     fn new(check: Check, compiled: Compiled, parameters: Map<String, Value>) -> Self {
         let bound = val(&Value::Object(parameters.clone()));
         let indexes = check.join.iter().map(|_| Index::default()).collect();
-        Self { check, compiled, parameters, bound, size: 0, rows: Rows::default(), waiting: Vec::new(), indexes }
+        Self { check, compiled, parameters, bound, rows: Rows::default(), indexes }
     }
 
-    fn record(&mut self, kind: &str, row: &Value) {
+    /// Files a row that the check joins.
+    fn index(&mut self, kind: &str, place: u32, row: &Value, hasher: &Hasher) {
         for ((join, (_, key)), index) in self.check.join.values().zip(&self.compiled.joins).zip(&mut self.indexes) {
             if join.kind == kind {
-                index.add(key, &self.bound, row);
+                index.add(key, &self.bound, place, row, hasher);
             }
         }
-        if self.check.kind != kind {
-            return;
-        }
-        if self.check.join.is_empty() && self.check.requires.is_empty() {
-            self.judge(row, &BTreeMap::new());
-        } else {
-            self.waiting.push(row.clone());
+    }
+
+    /// Judges the rows that waited until all others were there.
+    fn judge_kept(
+        &mut self,
+        kinds: &BTreeMap<String, Kind>,
+        populations: &BTreeMap<String, Population>,
+        hasher: &Hasher,
+    ) {
+        self.indexes.iter_mut().for_each(|index| index.places.sort_unstable());
+        let kept = |kind: &str| kinds[kind].rows.as_ref().expect("Worker::new said that they are kept");
+        let mut joined: Vec<_> = self.check.join.values().map(|join| Places::new(kept(&join.kind))).collect();
+        for row in kept(&self.check.kind).iter() {
+            self.judge(&kept::value(&row), populations, hasher, &mut joined);
         }
     }
 
-    /// Puts a row into its list. `populations` matters to joins and `requires` only.
-    fn judge(&mut self, row: &Value, populations: &BTreeMap<String, Population>) {
-        let id = row.get("id").and_then(Value::as_str).map(str::to_owned);
-        let input = val(row);
-        match self.verdict(row, &input, populations) {
-            Verdict::Outside => return,
-            Verdict::Unknown(reason) => self.rows.unknown.push(Row { id, reason: shorten(reason) }),
-            Verdict::Known(known) => match (id, known) {
-                (None, _) => self.rows.unknown.push(Row { id: None, reason: "the row has no id".into() }),
-                (Some(id), Known::Exempt) => self.rows.exempt.push(id),
-                (Some(id), Known::Pass) => self.rows.pass.push(id),
-                (Some(id), Known::Fail(reason)) => self.rows.fail.push(Row { id: Some(id), reason }),
-            },
-        }
-        self.size += 1;
+    /// Puts a row into its list. `populations` and the `joined` rows matter to joins and `requires` only.
+    fn judge(
+        &mut self,
+        row: &Value,
+        populations: &BTreeMap<String, Population>,
+        hasher: &Hasher,
+        joined: &mut [Places<'_>],
+    ) {
+        let (fate, reason) = match (self.verdict(row, &val(row), populations, hasher, joined), id(row)) {
+            (Verdict::Outside, _) => (Fate::Outside, None),
+            (Verdict::Unknown(reason), Some(_)) => (Fate::Unknown, Some(shorten(reason))),
+            (Verdict::Unknown(reason), None) => (Fate::Nameless, Some(shorten(reason))),
+            (Verdict::Known(_), None) => (Fate::Nameless, Some("the row has no id".into())),
+            (Verdict::Known(Known::Exempt), _) => (Fate::Exempt, None),
+            (Verdict::Known(Known::Pass), _) => (Fate::Pass, None),
+            (Verdict::Known(Known::Fail(reason)), _) => (Fate::Fail, Some(reason)),
+        };
+        self.rows.push(fate, reason.as_deref());
     }
 
-    fn verdict(&self, row: &Value, input: &Val, populations: &BTreeMap<String, Population>) -> Verdict {
+    fn verdict(
+        &self,
+        row: &Value,
+        input: &Val,
+        populations: &BTreeMap<String, Population>,
+        hasher: &Hasher,
+        joined: &mut [Places<'_>],
+    ) -> Verdict {
         let parameters = std::slice::from_ref(&self.bound);
         if let Some(filter) = &self.compiled.filter {
             match filter.one(parameters, input.clone()) {
@@ -215,8 +311,12 @@ impl Running {
             }
         }
         let mut variables = vec![self.bound.clone()];
-        for (((name, join), (on, _)), index) in self.check.join.iter().zip(&self.compiled.joins).zip(&self.indexes) {
-            match index.find(join, on, &self.bound, input, populations) {
+        let joins = self.check.join.iter().zip(&self.compiled.joins).zip(&self.indexes).zip(joined);
+        for ((((name, join), (on, _)), index), rows) in joins {
+            if let Some(why) = not_whole(&join.kind, populations) {
+                return Verdict::Unknown(format!("join `{name}`: `{}`: {why}", join.kind));
+            }
+            match index.find(join, on, &self.bound, input, hasher, rows) {
                 Ok(found) => variables.push(found),
                 Err(why) => return Verdict::Unknown(format!("join `{name}`: {why}")),
             }
@@ -232,28 +332,29 @@ impl Running {
         }
     }
 
-    fn finish(mut self, populations: &BTreeMap<String, Population>) -> CheckResult {
-        for row in std::mem::take(&mut self.waiting) {
-            self.judge(&row, populations);
-        }
+    fn finish(mut self, populations: &BTreeMap<String, Population>, ids: &Arc<Kept>) -> CheckResult {
         let unmentioned =
             Population::Unread(format!("the collector said nothing of the records `{}`", self.check.kind));
         let population = populations.get(&self.check.kind).unwrap_or(&unmentioned);
+        let [pass, fail, exempt, named, nameless] =
+            [Fate::Pass, Fate::Fail, Fate::Exempt, Fate::Unknown, Fate::Nameless].map(|fate| self.rows.count(fate));
+        let size = pass + fail + exempt + named + nameless;
+        let mut unknown = named + nameless;
         let mut not_applicable = 0;
         let unread = match population {
             Population::Whole => None,
             Population::Cut(reason) => Some(format!("the rest of the list was not read: {reason}")),
             Population::Unread(reason) => Some(format!("the list was not read: {reason}")),
-            Population::Absent(_) if self.size == 0 => {
+            Population::Absent(_) if size == 0 => {
                 not_applicable = 1;
                 None
             }
             Population::Absent(reason) => Some(format!("said to be absent ({reason}), and yet there are rows")),
         };
-        self.rows.unknown.extend(unread.map(|reason| Row { id: None, reason: shorten(reason) }));
-        let [pass, fail, unknown, exempt] =
-            [self.rows.pass.len(), self.rows.fail.len(), self.rows.unknown.len(), self.rows.exempt.len()]
-                .map(|rows| rows as u64);
+        if let Some(reason) = unread {
+            self.rows.push(Fate::Nameless, Some(&shorten(reason)));
+            unknown += 1;
+        }
         let (outcome, note) = if not_applicable > 0 {
             (Outcome::NotApplicable, population.reason().unwrap_or_default().to_owned())
         } else if fail > 0 {
@@ -276,7 +377,7 @@ impl Running {
                 filter: self.check.filter,
                 state: population.state(),
                 reason: population.reason().map(str::to_owned),
-                size: self.size,
+                size,
             },
             definition: Definition {
                 exempt: self.check.exempt,
@@ -296,7 +397,7 @@ impl Running {
             unknown,
             not_applicable,
             exempt,
-            rows: self.rows,
+            rows: self.rows.named(ids),
         }
     }
 }
@@ -314,11 +415,10 @@ enum Known {
 }
 
 impl Index {
-    fn add(&mut self, key: &Filter, parameters: &Val, row: &Value) {
-        let row = val(row);
-        match key.one(std::slice::from_ref(parameters), row.clone()) {
+    fn add(&mut self, key: &Filter, parameters: &Val, place: u32, row: &Value, hasher: &Hasher) {
+        match key.one(std::slice::from_ref(parameters), val(row)) {
             Ok(Val::Null) => self.broken = Some("a row of the joined kind has no key".into()),
-            Ok(key) => self.rows.entry(key.to_string()).or_default().push(row),
+            Ok(key) => self.places.push((hasher.of(&key), place)),
             Err(why) => self.broken = Some(format!("the key of a row of the joined kind {why}")),
         }
     }
@@ -330,24 +430,25 @@ impl Index {
         on: &Filter,
         parameters: &Val,
         row: &Val,
-        populations: &BTreeMap<String, Population>,
+        hasher: &Hasher,
+        joined: &mut Places<'_>,
     ) -> Result<Val, String> {
-        if let Some(why) = not_whole(&join.kind, populations) {
-            return Err(format!("`{}`: {why}", join.kind));
-        }
         if let Some(why) = &self.broken {
             return Err(why.clone());
         }
         let key = match on.one(std::slice::from_ref(parameters), row.clone()) {
             Ok(Val::Null) => return Err(format!("`{}` is not known", join.on)),
-            Ok(key) => key.to_string(),
+            Ok(key) => key,
             Err(why) => return Err(format!("`{}` {why}", join.on)),
         };
-        let found = self.rows.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let hash = hasher.of(&key);
+        let found = &self.places[self.places.partition_point(|(other, _)| *other < hash)..];
+        let found = &found[..found.partition_point(|(other, _)| *other == hash)];
+        let mut row = |place: &(Hash, u32)| val(&kept::value(joined.get(place.1 as usize)));
         let (member, value) = match (join.many, found) {
-            (true, rows) => ("rows", rows.iter().cloned().collect()),
+            (true, rows) => ("rows", rows.iter().map(row).collect()),
             (false, []) => ("row", Val::Null),
-            (false, [row]) => ("row", row.clone()),
+            (false, [only]) => ("row", row(only)),
             (false, rows) => return Err(format!("{} rows of `{}` have the key {key}", rows.len(), join.kind)),
         };
         let members = [("known", Val::Bool(true)), (member, value)];

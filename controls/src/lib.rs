@@ -7,7 +7,9 @@
 mod catalogue;
 mod check;
 mod evaluate;
+mod kept;
 mod results;
+mod rows;
 mod says;
 
 pub use catalogue::{
@@ -18,5 +20,6 @@ pub use check::{Check, CheckError, Join, parse_checks};
 pub use evaluate::Evaluator;
 pub use results::{
     CheckResult, Counts, Criteria, Definition, Outcome, Population, PopulationResult, PopulationState, Results,
-    ResultsError, Row, Rows,
+    ResultsError,
 };
+pub use rows::{Row, Rows};

@@ -1,11 +1,14 @@
 //! The results of checks, as `results.json` in a bundle. They say what was found of each row; they never say that a criterion is met.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{catalogue::Strength, check::Join};
+use crate::{catalogue::Strength, check::Join, rows::Rows};
 
 /// The value of [`Results::format`].
 pub(crate) const FORMAT: &str = "evidenced-results/1";
@@ -189,30 +192,6 @@ impl Population {
     }
 }
 
-/// The rows of a check by result, in the order of the records.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rows {
-    /// Ids.
-    pub pass: Vec<String>,
-    /// Ids.
-    pub exempt: Vec<String>,
-    /// Ids with what the check says of them.
-    pub fail: Vec<Row>,
-    /// Ids with why nothing is shown.
-    pub unknown: Vec<Row>,
-}
-
-/// A row with the reason for its result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Row {
-    /// The record's id; null for what was not read.
-    pub id: Option<String>,
-    /// Why.
-    pub reason: String,
-}
-
 /// The rows of a check, or of all checks, by result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,7 +221,7 @@ impl std::ops::AddAssign for Counts {
 /// `results.json` that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
-    /// Not the JSON of this format.
+    /// Not the JSON of this format, or a failure of what it is read from.
     #[error("results.json is not of the form that this version reads")]
     Malformed(#[from] serde_json::Error),
     /// Another format.
@@ -251,19 +230,36 @@ pub enum ResultsError {
 }
 
 impl Results {
-    /// Compact JSON and a line feed; the same results give the same bytes.
+    /// Writes `results.json` row by row: compact JSON and a line feed. The same results give the same bytes.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.write_all(b"\n")
+    }
+
+    /// The bytes of `results.json`, where they are known to be few.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(self).expect("strings, numbers and string keys: always JSON");
-        bytes.push(b'\n');
+        let mut bytes = Vec::new();
+        self.write(&mut bytes).expect("strings, numbers and string keys: always JSON");
         bytes
     }
 
-    /// Reads `results.json` back, strictly.
+    /// Reads `results.json` back from its bytes.
     ///
     /// # Errors
     /// [`ResultsError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ResultsError> {
-        let results: Self = serde_json::from_slice(bytes)?;
+        Self::read(bytes)
+    }
+
+    /// Reads `results.json` back, strictly. `from` should have a buffer.
+    ///
+    /// # Errors
+    /// [`ResultsError`].
+    pub fn read(from: impl Read) -> Result<Self, ResultsError> {
+        let results: Self = serde_json::from_reader(from)?;
         if results.format != FORMAT {
             return Err(ResultsError::Format(results.format));
         }

@@ -7,10 +7,18 @@ mod attempt;
 pub(crate) mod derive;
 mod reading;
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use collectors::{
     contract::{Collector, InputBundle},
+    recorder::{EXCHANGES, LOG},
     window::Decided,
 };
 use signing::{
@@ -271,34 +279,50 @@ async fn stopped_during(pause: Duration, stop: &CancellationToken) -> bool {
 
 /// A work directory is scratch: it becomes durable as a whole, in the spool.
 #[allow(clippy::disallowed_methods)]
-fn make_dir(dir: &std::path::Path) -> io::Result<()> {
+fn make_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir(dir)
 }
 
 #[allow(clippy::disallowed_methods)]
-fn write(path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
 
-/// Copies the exchanges whose line was written whole, and the log.
+/// Writes a file piece by piece.
+#[allow(clippy::disallowed_methods)]
+fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(fs::File::create(path)?);
+    write(&mut out)?;
+    out.flush()
+}
+
+/// Copies the exchanges whose line was written whole by now, and the log. Line by line: there may be many.
 #[allow(clippy::disallowed_methods)]
 async fn copy_kept(from: PathBuf, to: PathBuf) -> io::Result<PathBuf> {
     let copy = move || {
         fs::create_dir_all(to.join("exchanges"))?;
-        let read = |name: &str| match fs::read(from.join(name)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other,
+        let by_now = |name: &str| -> io::Result<Box<dyn Read>> {
+            let file = match fs::File::open(from.join(name)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Box::new(io::empty())),
+                file => file?,
+            };
+            let length = file.metadata()?.len();
+            Ok(Box::new(file.take(length)))
         };
-        let lines = read(collectors::recorder::EXCHANGES)?;
-        let whole = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in lines[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let exchange: collectors::contract::Exchange = serde_json::from_slice(line)?;
-            if let Some(body) = exchange.body {
-                fs::copy(from.join(&body), to.join(&body))?;
+        let mut lines = BufReader::new(by_now(EXCHANGES)?);
+        write_with(&to.join(EXCHANGES), |out| {
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+                let exchange: collectors::contract::Exchange = serde_json::from_slice(&line)?;
+                if let Some(body) = exchange.body {
+                    fs::copy(from.join(&body), to.join(&body))?;
+                }
+                out.write_all(&line)?;
+                line.clear();
             }
-        }
-        fs::write(to.join(collectors::recorder::EXCHANGES), &lines[..whole])?;
-        fs::write(to.join(collectors::recorder::LOG), read(collectors::recorder::LOG)?)?;
+            Ok(())
+        })?;
+        write_with(&to.join(LOG), |out| io::copy(&mut by_now(LOG)?, out).map(drop))?;
         Ok(to)
     };
     blocking(copy).await

@@ -115,8 +115,7 @@ fn nothing(dir: &Path, task: &Task, why: &str) -> io::Result<Reading> {
 
 fn keep(dir: &Path, follows: Follows) -> io::Result<Reading> {
     let Follows { derived, results, read_all, window: _ } = follows;
-    let bytes = results.to_bytes();
-    super::write(&dir.join("results.json"), &bytes)?;
+    super::write_with(&dir.join("results.json"), |out| results.write(out))?;
     Ok(Reading {
         checks: results.checks.iter().map(|check| (check.id.clone(), counts(check.counts()))).collect(),
         read_all,

@@ -1,19 +1,19 @@
 //! One record for each id. A list that changes while it is read may show a row twice: the first stands, and a second that differs is said.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::contract::{Population, Record, Records};
+use crate::{
+    contract::{Population, Record, Records},
+    seen::Seen,
+};
 
 /// Lets each id of a kind through once.
 pub(super) struct Once<'o> {
     out: &'o mut dyn Records,
     /// By kind: the ids of records, and what was in them, both as hashes.
-    seen: BTreeMap<String, HashMap<u128, u128>>,
+    seen: BTreeMap<String, Seen<u64>>,
 }
 
 impl<'o> Once<'o> {
@@ -25,15 +25,13 @@ impl<'o> Once<'o> {
 impl Records for Once<'_> {
     fn record(&mut self, kind: &str, record: Record) -> io::Result<()> {
         let content = hash(&serde_json::to_vec(&(&record.as_of, &record.fields))?);
-        let id = hash(record.id.as_bytes());
         if !self.seen.contains_key(kind) {
-            self.seen.insert(kind.to_owned(), HashMap::new());
+            self.seen.insert(kind.to_owned(), Seen::default());
         }
-        match self.seen.get_mut(kind).and_then(|seen| seen.insert(id, content)) {
+        match self.seen.get_mut(kind).and_then(|seen| seen.insert(&record.id, content)) {
             None => return self.out.record(kind, record),
             Some(before) if before == content => {}
-            Some(before) => {
-                self.seen.get_mut(kind).and_then(|seen| seen.insert(id, before));
+            Some(_) => {
                 self.out.gap(format!(
                     "{kind} {} was answered twice, and not the same: the list changed while it was read; the first answer stands",
                     record.id
@@ -52,8 +50,8 @@ impl Records for Once<'_> {
     }
 }
 
-/// The first 128 bits of SHA-256.
-fn hash(bytes: &[u8]) -> u128 {
+/// The first 64 bits of SHA-256.
+fn hash(bytes: &[u8]) -> u64 {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
-    digest[..16].iter().fold(0, |hash, byte| hash << 8 | u128::from(*byte))
+    digest[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
