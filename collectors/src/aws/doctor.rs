@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Aws,
+    Aws, CELLS,
     credentials::Who,
     scope::{self, FoundOut},
     session::{Connection, MOST_SKEW, ORGANIZATION},
@@ -59,7 +59,7 @@ pub async fn examine(aws: &Aws, collectors: &[Arc<dyn Collector>], now: Now) -> 
     if !credentials(&connection, &mut findings).await {
         return findings;
     }
-    let found = scope::find_out(&connection).await;
+    let found = scope::find_out(&connection, &every_kind()).await;
     findings.push(clock(&connection));
     accounts(&connection, &found, &mut findings);
     findings.extend(regions(&connection, &found).await);
@@ -70,7 +70,7 @@ pub async fn examine(aws: &Aws, collectors: &[Arc<dyn Collector>], now: Now) -> 
 /// What the source's roles may do that is far more than any collector needs, as far as it can be told: one line for each of them.
 pub async fn far_more(aws: &Aws, now: Now) -> Vec<String> {
     let Ok(connection) = aws.connect(now).await else { return Vec::new() };
-    let found = scope::find_out(&connection).await;
+    let found = scope::find_out(&connection, &every_kind()).await;
     let asked = readable(&found).into_iter().map(|(who, cell)| {
         let connection = connection.clone();
         async move {
@@ -81,6 +81,10 @@ pub async fn far_more(aws: &Aws, now: Now) -> Vec<String> {
     });
     let parallel = usize::from(connection.config.parallel).max(1);
     stream::iter(asked).buffered(parallel).filter_map(|line| async { line }).collect().await
+}
+
+fn every_kind() -> BTreeSet<String> {
+    CELLS.iter().map(|kind| (*kind).to_owned()).collect()
 }
 
 /// Whether there are credentials at all, and whose.

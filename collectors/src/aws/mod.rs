@@ -166,13 +166,13 @@ fn external_id(config: &AwsConfig) -> Result<Option<String>, String> {
 }
 
 impl System for Aws {
-    fn begin<'a>(&'a self, context: &'a mut Context<'_>) -> BoxFuture<'a, Begun> {
+    fn begin<'a>(&'a self, context: &'a mut Context<'_>, kinds: &'a BTreeSet<String>) -> BoxFuture<'a, Begun> {
         Box::pin(async move {
             let began_at = (context.now)();
             let connected = self.connect(context.now.clone()).await;
             let found = match &connected {
-                Ok(connection) => scope::find_out(connection).await,
-                Err(why) => scope::unread(&self.config, why),
+                Ok(connection) => scope::find_out(connection, kinds).await,
+                Err(why) => scope::unread(&self.config, kinds, why),
             };
             let scope = found.keep(context, began_at, scope::request(&self.config))?;
             Ok((scope, Arc::new(AwsSession { connected, now: context.now.clone() }) as _))

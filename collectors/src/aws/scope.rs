@@ -13,7 +13,6 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CELLS,
     config::{Accounts, AwsConfig, Organization, Regions},
     credentials::Who,
     session::{Connection, ORGANIZATION},
@@ -46,13 +45,20 @@ pub(super) struct FoundOut {
 }
 
 impl FoundOut {
-    fn new() -> Self {
-        let cells = CELLS.iter().map(|kind| ((*kind).to_owned(), Vec::new())).collect();
+    /// Of these kinds nothing is expected yet; others are not asked about.
+    fn new(kinds: &BTreeSet<String>) -> Self {
+        let cells = kinds.iter().map(|kind| (kind.clone(), Vec::new())).collect();
         Self { scope: Scope { cells, left_out: Vec::new() }, answers: Vec::new(), notes: Vec::new() }
     }
 
+    fn wants(&self, kind: &str) -> bool {
+        self.scope.cells.contains_key(kind)
+    }
+
     fn expect(&mut self, kind: &str, cell: Cell, unread: Option<String>) {
-        self.scope.cells.entry(kind.to_owned()).or_default().push(Expected { cell, unread });
+        if let Some(cells) = self.scope.cells.get_mut(kind) {
+            cells.push(Expected { cell, unread });
+        }
     }
 
     fn leave_out(&mut self, cell: Cell, why: String) {
@@ -61,8 +67,8 @@ impl FoundOut {
 
     /// Of every kind there is something that nothing is known of.
     fn unread_everywhere(&mut self, why: &str) {
-        for kind in CELLS {
-            self.expect(kind, Cell::default(), Some(why.to_owned()));
+        for cells in self.scope.cells.values_mut() {
+            cells.push(Expected { cell: Cell::default(), unread: Some(why.to_owned()) });
         }
     }
 
@@ -97,8 +103,8 @@ impl FoundOut {
 }
 
 /// Everything is unread, for one reason: nothing can be asked at all.
-pub(super) fn unread(config: &AwsConfig, why: &str) -> FoundOut {
-    let mut found = FoundOut::new();
+pub(super) fn unread(config: &AwsConfig, kinds: &BTreeSet<String>, why: &str) -> FoundOut {
+    let mut found = FoundOut::new(kinds);
     let Some(Accounts::Given(accounts)) = &config.accounts else {
         found.unread_everywhere(why);
         return found;
@@ -130,10 +136,10 @@ fn of_region(account: &str, region: &str) -> Cell {
     Cell::new([("account", account), ("region", region)])
 }
 
-/// Finds out the cells.
-pub(super) async fn find_out(connection: &Arc<Connection>) -> FoundOut {
+/// Finds out the cells of these kinds, and asks no more than that takes.
+pub(super) async fn find_out(connection: &Arc<Connection>, kinds: &BTreeSet<String>) -> FoundOut {
     let config = connection.config.clone();
-    let mut found = FoundOut::new();
+    let mut found = FoundOut::new(kinds);
     let accounts: Vec<Listed> = match &config.accounts {
         Some(Accounts::Given(accounts)) => accounts.iter().map(|account| Listed::active(account)).collect(),
         Some(Accounts::Organization(organization)) => of_organization(connection, organization, &mut found).await,
@@ -145,13 +151,19 @@ pub(super) async fn find_out(connection: &Arc<Connection>) -> FoundOut {
             }
         },
     };
-    let readings = stream::iter(accounts.clone().into_iter().map(|account| read_account(connection.clone(), account)));
-    let readings: Vec<Reading> = readings.buffered(usize::from(config.parallel).max(1)).collect().await;
+    let of_organization = config.organization().is_some();
+    if of_organization && !found.wants(ACCOUNTS) && !found.wants(REGIONS) {
+        return found;
+    }
+    let wants_regions = found.wants(REGIONS);
+    let asked = accounts.clone().into_iter();
+    let asked = asked.map(|account| read_account(connection.clone(), account, wants_regions));
+    let readings: Vec<Reading> = stream::iter(asked).buffered(usize::from(config.parallel).max(1)).collect().await;
     let first = readings.iter().find(|reading| reading.unread.is_none()).map(|reading| reading.account.clone());
     for reading in readings {
         reading.into_cells(&config, &mut found);
     }
-    if config.organization().is_none() {
+    if !of_organization && found.wants(SOURCE) {
         let cells: Vec<&str> = accounts.iter().map(|account| account.id.as_str()).collect();
         source_without_organization(connection, first, &cells, &mut found).await;
     }
@@ -308,7 +320,7 @@ struct Reading {
     regions: Result<BTreeMap<String, String>, String>,
 }
 
-async fn read_account(connection: Arc<Connection>, listed: Listed) -> Reading {
+async fn read_account(connection: Arc<Connection>, listed: Listed, wants_regions: bool) -> Reading {
     let account = listed.id;
     let mut reading = Reading {
         account: account.clone(),
@@ -341,7 +353,7 @@ async fn read_account(connection: Arc<Connection>, listed: Listed) -> Reading {
         }
         Ok(_) => None,
     };
-    if reading.unread.is_none() {
+    if reading.unread.is_none() && wants_regions {
         let parameters = Map::from_iter([("AllRegions".to_owned(), true.into())]);
         let ask = ask("scope.regions", "ec2.DescribeRegions", of_account(&account), parameters, 1);
         let mut asked = connection.ask(&who, &ask).await;
@@ -372,6 +384,9 @@ impl Reading {
             return unread_account(found, config, &account, why);
         }
         found.expect(ACCOUNTS, of_account(&account), None);
+        if !found.wants(REGIONS) {
+            return;
+        }
         let known = match (&config.regions, self.regions) {
             (_, Ok(known)) => known,
             (Regions::Enabled, Err(why)) => {

@@ -31,7 +31,7 @@ pub(super) async fn collect(
     system: &dyn System,
     context: &mut Context<'_>,
 ) -> Result<(), CollectError> {
-    let (scope, session) = system.begin(context).await?;
+    let (scope, session) = system.begin(context, &compiled.cells).await?;
     let run = Run {
         session,
         window: context.window,

@@ -37,6 +37,8 @@ pub enum DefinitionError {
 /// A definition, ready to run.
 pub struct Compiled {
     pub(super) spec: Spec,
+    /// The kinds of cells in which something is asked, or of which there are records.
+    pub(super) cells: BTreeSet<String>,
     pub(super) requests: Vec<Arc<Asking>>,
     pub(super) records: IndexMap<String, Vec<Rows>>,
 }
@@ -149,7 +151,12 @@ impl Compiled {
             return Err(compiler.refuse("records", "a definition has either `records`, or `kinds` that code makes"));
         }
         let spec = compiler.spec()?;
-        Ok(Self { spec, requests: requests.into_iter().map(Arc::new).collect(), records })
+        let of_records = records.values().flatten().filter_map(|rows: &Rows| match &rows.of {
+            Of::Cells(kind) => Some(kind.clone()),
+            Of::Request(_) => None,
+        });
+        let cells = requests.iter().map(|request| request.cells.clone()).chain(of_records).collect();
+        Ok(Self { spec, cells, requests: requests.into_iter().map(Arc::new).collect(), records })
     }
 }
 

@@ -1,6 +1,10 @@
 //! What the engine asks of a kind of system (AWS today): to read kept bytes again, and, while a run goes on, to be asked.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,7 +50,7 @@ impl fmt::Display for Cell {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
-    /// Every cell that must be read, by the name of their kind: `source`, `accounts`, `accounts x regions`.
+    /// Every cell that must be read, by the name of their kind (`source`, `accounts`, `accounts x regions`): the kinds that the run asks in.
     pub cells: BTreeMap<String, Vec<Expected>>,
     /// What was left out, and why: by the configuration, or because nothing can be there (a region that the account has not enabled).
     pub left_out: Vec<LeftOut>,
@@ -99,11 +103,11 @@ pub trait Dialect: Send + Sync + 'static {
 
 /// A source that can be asked.
 pub trait System: Dialect {
-    /// Begins a run: finds out the cells and as whom they are read, and keeps how it found out. The first exchange is [`SCOPE`].
+    /// Begins a run: finds out the cells of these kinds and as whom they are read, and keeps how it found out. The first exchange is [`SCOPE`].
     ///
     /// # Errors
     /// Only where nothing at all can be asked; what was refused in one cell is [`Expected::unread`].
-    fn begin<'a>(&'a self, context: &'a mut Context<'_>) -> BoxFuture<'a, Begun>;
+    fn begin<'a>(&'a self, context: &'a mut Context<'_>, kinds: &'a BTreeSet<String>) -> BoxFuture<'a, Begun>;
 }
 
 /// A run's connection.

@@ -1,6 +1,9 @@
 //! A system in memory, for definitions: scripted answers in the wire format, read by the true dialect.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -130,7 +133,7 @@ impl<D: Dialect> Dialect for Scripts<D> {
 }
 
 impl<D: Dialect + Clone> System for Scripts<D> {
-    fn begin<'a>(&'a self, context: &'a mut Context<'_>) -> BoxFuture<'a, Begun> {
+    fn begin<'a>(&'a self, context: &'a mut Context<'_>, _: &'a BTreeSet<String>) -> BoxFuture<'a, Begun> {
         Box::pin(async move {
             let at = self.shared.at;
             let draft =

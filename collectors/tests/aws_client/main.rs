@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 
 use collectors::{
-    aws::{Aws, client::Limits, config::AwsConfig},
+    aws::{Aws, CELLS, client::Limits, config::AwsConfig},
     contract::{Context, Evidence, Exchange},
     declared::system::{Ask, Asked, Cell, Scope, Session, System},
     recorder::{Recorder, WorkEvidence},
@@ -48,10 +48,16 @@ struct Run {
 
 impl Run {
     async fn begin(aws: &Aws) -> Self {
+        Self::begin_in(aws, CELLS).await
+    }
+
+    /// Asking in these kinds of cells.
+    async fn begin_in(aws: &Aws, kinds: &[&str]) -> Self {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let work = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(work.path()).unwrap();
         let mut context = Context { recorder: &mut recorder, now: system_now(), inputs: Vec::new(), window: None };
-        let (scope, session) = aws.begin(&mut context).await.unwrap();
+        let (scope, session) = aws.begin(&mut context, &kinds).await.unwrap();
         Self { scope, session, work }
     }
 

@@ -56,6 +56,26 @@ async fn a_role_is_assumed_with_its_external_id_and_nothing_of_it_is_kept() {
     assert!(!kept.contains("AssumeRole") && !kept.contains("s3cr3t") && !kept.contains("t0k3n"), "{kept}");
 }
 
+#[tokio::test]
+async fn no_more_is_found_out_than_the_run_asks_in() {
+    for (kind, calls) in [
+        ("accounts", vec!["sts.GetCallerIdentity"]),
+        ("accounts x regions", vec!["sts.GetCallerIdentity", "ec2.DescribeRegions"]),
+        ("source", vec!["sts.GetCallerIdentity", "organizations.DescribeOrganization"]),
+    ] {
+        let server = Server::start(usual).await;
+        let run = Run::begin_in(&aws(&server, nothing()), &[kind]).await;
+        assert_eq!(run.scope.cells.keys().collect::<Vec<_>>(), [kind]);
+        assert_eq!(run.cells(kind).as_array().unwrap().len(), 1);
+        let made: Vec<_> = run.exchanges()[1..].iter().map(|exchange| exchange.operation.clone()).collect();
+        assert_eq!(made, calls);
+    }
+    let server = Server::start(|seen| organization(seen, |_| None)).await;
+    let run = Run::begin_in(&aws(&server, of_organization()), &["source"]).await;
+    assert_eq!(run.cells("source"), json!([{"cell": {"account": MANAGEMENT, "organization": "o-1"}}]));
+    assert_eq!(server.count("sts.AssumeRole"), 1);
+}
+
 /// A collector that needs these actions, and is never run.
 pub struct Needs(Spec);
 
