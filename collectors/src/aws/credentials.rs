@@ -22,7 +22,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{client, config::AwsConfig, errors};
+use super::{client, config::AwsConfig, errors, policy::Policies};
 
 /// Whose credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,14 +71,14 @@ struct Held {
 
 type Slot = Arc<AsyncMutex<Option<Held>>>;
 
-/// The credentials that are held, for all runs of a source.
+/// The credentials that are held, for all runs of a source: by whose they are and which part of the policies limits them.
 #[derive(Default)]
-pub(super) struct Store(Mutex<BTreeMap<Who, Slot>>);
+pub(super) struct Store(Mutex<BTreeMap<(Who, Option<usize>), Slot>>);
 
 impl Store {
-    fn slot(&self, who: &Who) -> Slot {
+    fn slot(&self, who: &Who, part: Option<usize>) -> Slot {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.entry(who.clone()).or_default().clone()
+        slots.entry((who.clone(), part)).or_default().clone()
     }
 }
 
@@ -92,8 +92,8 @@ pub(super) struct Issuer {
     /// Where STS is asked other than at its regional endpoint.
     pub sts_endpoint: Option<String>,
     pub external_id: Option<String>,
-    /// What sessions of roles are limited to; `None`: they are not.
-    pub policy: Option<String>,
+    /// What sessions of roles are limited to.
+    pub policies: Arc<Policies>,
     /// The account in which `management_role` is assumed.
     pub management: Mutex<Option<String>>,
     pub store: Arc<Store>,
@@ -116,13 +116,21 @@ impl Issuer {
         }
     }
 
-    /// Credentials that are valid for some minutes.
+    /// Whose session it is, and which part of the policies limits it, for a request that needs these actions.
+    fn session<'a>(&self, who: &'a Who, actions: &[String]) -> (&'a Who, Option<usize>) {
+        match self.role(who) {
+            None => (&Who::Itself, None),
+            Some(_) => (who, self.policies.part(actions)),
+        }
+    }
+
+    /// Credentials for a request that needs these actions, valid for some minutes.
     ///
     /// # Errors
     /// Why there are none.
-    pub(super) async fn get(&self, who: &Who) -> Result<Credentials, NoCredentials> {
-        let who = if self.role(who).is_none() { &Who::Itself } else { who };
-        let slot = self.store.slot(who);
+    pub(super) async fn get(&self, who: &Who, actions: &[String]) -> Result<Credentials, NoCredentials> {
+        let (who, part) = self.session(who, actions);
+        let slot = self.store.slot(who, part);
         // Held while they are fetched, so that requests side by side fetch them once.
         let mut held = slot.lock().await;
         let now = SystemTime::now();
@@ -131,7 +139,7 @@ impl Issuer {
         {
             return Ok(held.credentials.clone());
         }
-        match self.fetch(who).await {
+        match self.fetch(who, part).await {
             Ok(credentials) => {
                 let renewed_from = match credentials.expiry() {
                     Some(expiry) => expiry - RENEWED_BEFORE,
@@ -152,27 +160,28 @@ impl Issuer {
     }
 
     /// Drops credentials that were refused as expired, unless newer ones are held already.
-    pub(super) async fn forget(&self, who: &Who, refused: &Credentials) {
-        let who = if self.role(who).is_none() { &Who::Itself } else { who };
-        let slot = self.store.slot(who);
+    pub(super) async fn forget(&self, who: &Who, actions: &[String], refused: &Credentials) {
+        let (who, part) = self.session(who, actions);
+        let slot = self.store.slot(who, part);
         let mut held = slot.lock().await;
         let same = |held: &mut Held| held.credentials.access_key_id() == refused.access_key_id();
         held.take_if(same);
     }
 
-    async fn fetch(&self, who: &Who) -> Result<Credentials, NoCredentials> {
+    async fn fetch(&self, who: &Who, part: Option<usize>) -> Result<Credentials, NoCredentials> {
         let Some(role) = self.role(who) else {
             return self.own.provide_credentials().await.map_err(|error| NoCredentials {
                 code: None,
                 text: format!("the agent has no credentials: {}", client::chain(&error)),
             });
         };
-        let own = Box::pin(self.get(&Who::Itself)).await?;
-        match self.assume(&role, &own, self.policy.as_deref()).await {
+        let own = Box::pin(self.get(&Who::Itself, &[])).await?;
+        let policy = part.and_then(|part| self.policies.text(part));
+        match self.assume(&role, &own, policy).await {
             Err(Refused { code: Some(code), .. }) if is_expired(&code) => {
-                self.forget(&Who::Itself, &own).await;
-                let own = Box::pin(self.get(&Who::Itself)).await?;
-                self.assume(&role, &own, self.policy.as_deref()).await
+                self.forget(&Who::Itself, &[], &own).await;
+                let own = Box::pin(self.get(&Who::Itself, &[])).await?;
+                self.assume(&role, &own, policy).await
             }
             // The packed form has a limit of its own, which only AWS knows. A session without the policy reads as well.
             Err(Refused { code: Some(code), .. }) if code == "PackedPolicyTooLarge" => {

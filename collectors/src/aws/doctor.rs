@@ -90,7 +90,7 @@ fn every_kind() -> BTreeSet<String> {
 /// Whether there are credentials at all, and whose.
 async fn credentials(connection: &Arc<Connection>, findings: &mut Vec<Finding>) -> bool {
     let about = "credentials";
-    if let Err(none) = connection.issuer.get(&Who::Itself).await {
+    if let Err(none) = connection.issuer.get(&Who::Itself, &[]).await {
         let to_do = "run it where an instance, task or pod has a role, or set AWS_PROFILE, `profile` of the source, or AWS_ACCESS_KEY_ID with \
                      AWS_SECRET_ACCESS_KEY";
         findings.push(Finding::wrong(about, none.text, to_do));

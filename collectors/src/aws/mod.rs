@@ -36,6 +36,7 @@ use self::{
     client::Limits,
     config::{Accounts, AwsConfig, Regions},
     credentials::{Issuer, Store},
+    policy::Policies,
     session::{AwsSession, Budgets, Connection},
 };
 use crate::{
@@ -59,7 +60,7 @@ pub struct Aws {
     /// Instead of those that the AWS SDKs find.
     own: Option<SharedCredentialsProvider>,
     /// What sessions of roles are limited to.
-    actions: OnceLock<BTreeSet<String>>,
+    policies: OnceLock<Arc<Policies>>,
     store: Arc<Store>,
     budgets: Arc<Budgets>,
 }
@@ -72,7 +73,7 @@ impl Aws {
             config: Arc::new(config),
             limits,
             own: None,
-            actions: OnceLock::new(),
+            policies: OnceLock::new(),
             store: Arc::default(),
             budgets: Arc::default(),
         }
@@ -86,13 +87,16 @@ impl Aws {
     /// Limits the sessions of assumed roles to what these collectors ask, and what finding out the scope does.
     pub fn limit_sessions(&self, collectors: &[Arc<dyn Collector>]) {
         let needs = collectors.iter().flat_map(|collector| &collector.spec().needs);
-        let mut actions: BTreeSet<String> =
+        let actions: BTreeSet<String> =
             needs.filter(|need| need.kind == NeedKind::Action).map(|need| need.what.clone()).collect();
-        if !actions.is_empty() {
-            let others = scope::CALLS.iter().chain([&doctor::CALL]);
-            actions.extend(others.flat_map(|call| operations::actions(call)));
-            let _ = self.actions.set(actions);
+        if actions.is_empty() {
+            return;
         }
+        let of_scope = scope::CALLS.iter().chain([&doctor::CALL]).flat_map(|call| operations::actions(call));
+        // What no call names by itself may be needed beside any.
+        let others = actions.iter().filter(|action| !operations::is_of_a_call(action)).cloned();
+        let everywhere = of_scope.chain(others).collect();
+        let _ = self.policies.set(Arc::new(Policies::new(&actions, &everywhere)));
     }
 
     /// What the configuration says of the source; whose credentials it has is in every run's scope.
@@ -133,7 +137,7 @@ impl Aws {
         let issuer = Issuer {
             sts_endpoint: of_sts.map(|url| url.replace("{region}", &config.home_region)),
             external_id,
-            policy: self.actions.get().and_then(policy::session_policy),
+            policies: self.policies.get().cloned().unwrap_or_default(),
             management: Mutex::default(),
             store: self.store.clone(),
             config: config.clone(),

@@ -131,6 +131,14 @@ pub fn actions(call: &str) -> Vec<String> {
     vec![format!("{prefix}:{}", operation.name)]
 }
 
+/// Whether an action is that of a call that is known here. No model is read for it.
+pub fn is_of_a_call(action: &str) -> bool {
+    let name = action.split_once(':').map_or(action, |(_, name)| name);
+    let calls = include_str!("../../definitions/aws/model/operations.txt");
+    calls.lines().any(|call| call.split_once('.').is_some_and(|(_, of_call)| of_call == name))
+        || ACTIONS.iter().any(|(_, actions)| actions.contains(&action))
+}
+
 /// Calls whose IAM action is not `<signing name>:<operation>`, by call.
 const ACTIONS: [(&str, &[&str]); 9] = [
     ("accessanalyzer.ListFindingsV2", &["access-analyzer:ListFindings"]),

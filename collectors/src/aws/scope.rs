@@ -191,7 +191,7 @@ async fn own_account(connection: &Arc<Connection>, found: &mut FoundOut) -> Resu
     if let Some(role) = &connection.config.role {
         return role.split(':').nth(4).map(Listed::active).ok_or_else(|| format!("{role} names no account"));
     }
-    if let Err(none) = connection.issuer.get(&Who::Itself).await {
+    if let Err(none) = connection.issuer.get(&Who::Itself, &[]).await {
         return Err(none.text);
     }
     let (asked, identity) = identify(connection, &Who::Itself, Cell::default()).await;
@@ -210,7 +210,7 @@ async fn of_organization(
     found: &mut FoundOut,
 ) -> Vec<Listed> {
     let mut rows: Vec<Value> = Vec::new();
-    let cut = match connection.issuer.get(&Who::Discovery).await {
+    let cut = match connection.issuer.get(&Who::Discovery, &[]).await {
         Err(none) => Some(none.text),
         Ok(_) => {
             let (asked, identity) = identify(connection, &Who::Discovery, Cell::default()).await;
@@ -332,7 +332,7 @@ async fn read_account(connection: Arc<Connection>, listed: Listed, wants_regions
         return reading;
     }
     let who = Who::Account(account.clone());
-    if let Err(none) = connection.issuer.get(&who).await {
+    if let Err(none) = connection.issuer.get(&who, &[]).await {
         reading.unread = Some(none.text);
         return reading;
     }

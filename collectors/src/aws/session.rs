@@ -18,7 +18,7 @@ use super::{
     encode::{HttpAsk, encode},
     endpoint::endpoint,
     errors, only_reads,
-    operations::{Operation, operation},
+    operations::{Operation, actions, operation},
     redact::redact,
 };
 use crate::{
@@ -114,9 +114,10 @@ impl Connection {
         };
         let of_cell = ask.cell.get("region").unwrap_or(&self.config.home_region);
         let mut region = ask.region.as_deref().unwrap_or(of_cell).to_owned();
+        let actions = actions(&ask.call);
         let (mut renewed, mut moved) = (false, false);
         loop {
-            let credentials = match self.issuer.get(who).await {
+            let credentials = match self.issuer.get(who, &actions).await {
                 Ok(credentials) => credentials,
                 Err(none) => {
                     draft.answer = none.code.as_deref().map_or(Answer::Failed, |code| errors::answer(403, code));
@@ -143,7 +144,7 @@ impl Connection {
             if !renewed
                 && matches!(&last.outcome, Outcome::Refused(refusal, _) if credentials::is_expired(&refusal.code))
             {
-                self.issuer.forget(who, &credentials).await;
+                self.issuer.forget(who, &actions, &credentials).await;
                 draft.tried.push(tried(&last));
                 renewed = true;
             } else if !moved && let Some(elsewhere) = elsewhere(operation, &last, &region) {

@@ -25,13 +25,21 @@ fn services_and_exceptions_are_sorted_so_that_they_are_found() {
 
 #[test]
 fn only_reading_calls_are_known() {
-    let reads = ["Get", "List", "Describe", "BatchGet", "Lookup", "Search"];
+    let reads = ["Get", "List", "Describe", "BatchGet", "Lookup", "Search", "Simulate"];
     // They make a report, and change nothing else.
     let reports = ["iam.GenerateCredentialReport", "iam.GenerateServiceLastAccessedDetails"];
     for call in CALLS.lines() {
         let name = call.split_once('.').unwrap().1;
         assert!(reports.contains(&call) || reads.iter().any(|verb| name.starts_with(verb)), "{call}");
     }
+}
+
+#[test]
+fn the_actions_of_calls_are_told_from_others() {
+    for call in CALLS.lines() {
+        assert!(actions(call).iter().all(|action| is_of_a_call(action)), "{call}");
+    }
+    assert!(!is_of_a_call("kms:Decrypt") && !is_of_a_call("Decrypt"));
 }
 
 #[test]
