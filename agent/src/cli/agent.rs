@@ -55,7 +55,7 @@ pub fn jobs(loaded: &Loaded) -> anyhow::Result<Jobs> {
 pub fn log(loaded: &Loaded, least: &str) {
     let written = loaded.places.contains_key("log.level");
     let level = if written { loaded.config.log.level.as_str() } else { least };
-    let filter = EnvFilter::new(level);
+    let filter = EnvFilter::new(filter(level));
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     // Whoever reads them may go away: that ends nothing.
     let lines = lines.log_internal_errors(false);
@@ -65,6 +65,32 @@ pub fn log(loaded: &Loaded, least: &str) {
         LogFormat::Json => lines.json().try_init(),
     };
 }
+
+/// What is said at a level. The crates that sign requests say at `debug` and `trace` what they sign, with session tokens: of them no more
+/// than `info` is taken.
+fn filter(level: &str) -> String {
+    let mut filter = level.to_owned();
+    if matches!(level, "debug" | "trace") {
+        for crate_name in SECRETIVE {
+            filter.push_str(&format!(",{crate_name}=info"));
+        }
+    }
+    filter
+}
+
+/// Crates that handle credentials.
+const SECRETIVE: [&str; 10] = [
+    "aws_config",
+    "aws_credential_types",
+    "aws_runtime",
+    "aws_sdk_sts",
+    "aws_sigv4",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "aws_smithy_runtime_api",
+    "h2",
+    "hyper",
+];
 
 /// The runtime that everything but collectors runs on.
 pub fn runtime() -> anyhow::Result<Runtime> {
@@ -236,4 +262,18 @@ pub fn daemon(
 pub fn end(runtime: Runtime, code: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_signs_requests_is_never_asked_for_more_than_info() {
+        assert_eq!(filter("warn"), "warn");
+        for level in ["debug", "trace"] {
+            let filter = filter(level);
+            assert!(filter.starts_with(level) && filter.contains(",aws_sigv4=info"), "{filter}");
+        }
+    }
 }

@@ -6,8 +6,11 @@ use super::{Found, Place, layers::Text, rules, value};
 #[derive(Default)]
 struct Frame {
     is_object: bool,
-    /// The name of the member that is read.
+    /// The name of the member that is read, and what it says; the elements of an array go by that of the array.
     key: String,
+    name: rules::Name,
+    /// What the name of the member that holds it says.
+    around: rules::Name,
     /// Why everything in it is removed.
     secret: Option<&'static str>,
     /// Whether it is in a policy.
@@ -32,13 +35,7 @@ pub(super) fn scan(text: &Text<'_>, depth: usize, found: &mut Found) {
                 at = end + 1;
             }
             open @ (b'{' | b'[') => {
-                let (secret, in_policy) = context(&frames);
-                let key = match open {
-                    // The elements of an array go by its name.
-                    b'[' => frames.last().map(|frame| frame.key.clone()).unwrap_or_default(),
-                    _ => String::new(),
-                };
-                frames.push(Frame { is_object: open == b'{', key, secret, in_policy, ..Frame::default() });
+                frames.extend(frames.last().map(|frame| frame.within(open == b'{')));
                 at += 1;
             }
             b'}' | b']' => {
@@ -62,19 +59,37 @@ pub(super) fn scan(text: &Text<'_>, depth: usize, found: &mut Found) {
     }
 }
 
+impl Frame {
+    /// What opens in it.
+    fn within(&self, is_object: bool) -> Self {
+        let (secret, in_policy) = self.context();
+        let frame = Self { is_object, secret, in_policy, around: self.name, ..Self::default() };
+        match is_object {
+            true => frame,
+            false => Self { key: self.key.clone(), name: self.name, around: self.around, ..frame },
+        }
+    }
+
+    /// Why what comes next is removed, and whether it is in a policy.
+    fn context(&self) -> (Option<&'static str>, bool) {
+        (self.secret.or(self.name.secret), self.in_policy || self.name.is_statement)
+    }
+}
+
 fn string(raw: &Text<'_>, is_key: bool, frames: &mut [Frame], depth: usize, found: &mut Found) {
     let text = raw.of_json();
-    let (secret, in_policy) = context(frames);
     let Some(frame) = frames.last_mut() else { return };
     if is_key {
-        frame.key = String::from_utf8_lossy(text.bytes()).into_owned();
+        frame.key.clear();
+        frame.key.push_str(&String::from_utf8_lossy(text.bytes()));
+        frame.name = rules::Name::read(text.bytes(), &frame.around);
         let place = Place { name: "", secret: None, in_document: true, depth };
         return rules::search(&text, &place, found);
     }
-    if frame.is_object && rules::is_label(&frame.key) {
-        frame.label_is_secret |= rules::secret_label(&String::from_utf8_lossy(text.bytes()));
+    if frame.is_object && frame.name.is_label {
+        frame.label_is_secret |= rules::secret_label(text.bytes());
     }
-    if frame.is_object && rules::is_labelled(&frame.key) {
+    if frame.is_object && frame.name.is_labelled {
         frame.labelled = Some(text.span());
     }
     if frame.label_is_secret
@@ -86,18 +101,9 @@ fn string(raw: &Text<'_>, is_key: bool, frames: &mut [Frame], depth: usize, foun
             return;
         }
     }
+    let (secret, in_policy) = frame.context();
     let place = Place { name: &frame.key, secret, in_document: depth > 0 || in_policy, depth };
     value(&text, &place, found);
-}
-
-/// Why what comes next is removed, and whether it is in a policy.
-fn context(frames: &[Frame]) -> (Option<&'static str>, bool) {
-    let Some((frame, around)) = frames.split_last() else { return (None, false) };
-    let secret = frame.secret.or_else(|| {
-        let names: Vec<&str> = around.iter().filter(|frame| frame.is_object).map(|frame| frame.key.as_str()).collect();
-        rules::secret_member(&frame.key, &names)
-    });
-    (secret, frame.in_policy || frame.key.eq_ignore_ascii_case("Statement"))
 }
 
 /// Where a string's closing quote is, or the text's end.

@@ -40,49 +40,87 @@ const SECRET_ENDS: [&str; 11] = [
 /// Members about a person that no question here needs (Identity Store).
 const PERSONAL: [&str; 6] = ["birthdate", "formatted", "phonenumbers", "photos", "postalcode", "streetaddress"];
 
-/// Why the value of a member is removed whole. `around` are the names of the members that it is in, the nearest last.
-pub(super) fn secret_member(name: &str, around: &[&str]) -> Option<&'static str> {
-    let plain = plain(name);
-    if name.eq_ignore_ascii_case("aws:referer") {
-        return Some("referer-condition");
+/// Names that stand beside a value and name it, and those of the value.
+const LABELS: [&str; 5] = ["key", "name", "optionname", "parameterkey", "parametername"];
+const LABELLED: [&str; 3] = ["optionvalue", "parametervalue", "value"];
+
+/// What a member's name says of its value.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Name {
+    /// Why the value is removed whole, if it is.
+    pub secret: Option<&'static str>,
+    /// `{Key: …, Value: …}`: whether it names its neighbour.
+    pub is_label: bool,
+    /// Whether it is what its neighbour names.
+    pub is_labelled: bool,
+    /// Whether a policy begins in it.
+    pub is_statement: bool,
+    is_environment: bool,
+    in_environment: bool,
+}
+
+impl Name {
+    /// Reads a name; `around` is that of the member that it is in.
+    pub(super) fn read(name: &[u8], around: &Name) -> Self {
+        let plain = Plain::of(name);
+        let in_environment = around.is_environment || around.in_environment;
+        let is_labelled = plain.is_one_of(&LABELLED);
+        let secret = if plain.is_one_of(&["awsreferer"]) {
+            Some("referer-condition")
+        } else if (around.is_environment && plain.is_one_of(&["variables"]))
+            || (in_environment && plain.is_one_of(&["value"]))
+        {
+            Some("environment-variable")
+        } else if plain.is_one_of(&PERSONAL) {
+            Some("personal-data")
+        } else {
+            plain.is_secret().then_some("secret-member")
+        };
+        Self {
+            secret,
+            is_label: plain.is_one_of(&LABELS),
+            is_labelled,
+            is_statement: plain.is_one_of(&["statement"]),
+            is_environment: plain.is_one_of(&["environment", "environmentvariables"]),
+            in_environment,
+        }
     }
-    let within =
-        |names: &[&str]| around.iter().any(|around| names.iter().any(|name| around.eq_ignore_ascii_case(name)));
-    let parent = around.last().copied().unwrap_or_default();
-    if plain == "variables" && parent.eq_ignore_ascii_case("environment") {
-        return Some("environment-variable");
-    }
-    if plain == "value" && within(&["environment", "environmentVariables"]) {
-        return Some("environment-variable");
-    }
-    if PERSONAL.contains(&plain.as_str()) {
-        return Some("personal-data");
-    }
-    is_secret(&plain).then_some("secret-member")
 }
 
 /// Whether the name that stands beside a value (`{Key: …, Value: …}`) makes the value a secret.
-pub(super) fn secret_label(label: &str) -> bool {
-    label.len() <= 128 && is_secret(&plain(label))
+pub(super) fn secret_label(label: &[u8]) -> bool {
+    label.len() <= 128 && Plain::of(label).is_secret()
 }
 
-/// Whether a member names its neighbour, the value.
-pub(super) fn is_label(name: &str) -> bool {
-    ["key", "name", "parameterkey", "parametername", "optionname"].contains(&name.to_ascii_lowercase().as_str())
+/// A name in lower case, without separators; of a long one its end.
+struct Plain {
+    bytes: [u8; 40],
+    start: usize,
+    is_whole: bool,
 }
 
-/// Whether a member is what its neighbour names.
-pub(super) fn is_labelled(name: &str) -> bool {
-    ["value", "parametervalue", "optionvalue"].contains(&name.to_ascii_lowercase().as_str())
-}
+impl Plain {
+    fn of(name: &[u8]) -> Self {
+        let mut plain = Self { bytes: [0; 40], start: 40, is_whole: true };
+        for byte in name.iter().rev().filter(|byte| byte.is_ascii_alphanumeric()) {
+            if plain.start == 0 {
+                plain.is_whole = false;
+                break;
+            }
+            plain.start -= 1;
+            plain.bytes[plain.start] = byte.to_ascii_lowercase();
+        }
+        plain
+    }
 
-/// In lower case, without separators.
-fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-}
+    fn is_one_of(&self, names: &[&str]) -> bool {
+        self.is_whole && names.iter().any(|name| name.as_bytes() == &self.bytes[self.start..])
+    }
 
-fn is_secret(plain: &str) -> bool {
-    SECRETS.contains(&plain) || SECRET_ENDS.iter().any(|end| plain.ends_with(end))
+    fn is_secret(&self) -> bool {
+        let end = &self.bytes[self.start..];
+        self.is_one_of(&SECRETS) || SECRET_ENDS.iter().any(|secret| end.ends_with(secret.as_bytes()))
+    }
 }
 
 /// Removes what looks like a secret in a text.

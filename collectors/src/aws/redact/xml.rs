@@ -7,7 +7,9 @@ use super::{Found, Place, layers::Text, rules, value};
 /// An element that is open.
 #[derive(Default)]
 struct Frame {
-    name: String,
+    /// Where its name stands, and what it says.
+    at: Range<usize>,
+    name: rules::Name,
     /// Why everything in it is removed.
     secret: Option<&'static str>,
     /// `<Key>…</Key><Value>…</Value>`: whether the key says that the value is a secret.
@@ -29,35 +31,44 @@ pub(super) fn scan(text: &Text<'_>, depth: usize, found: &mut Found) {
         {
             let start = at + open.len();
             let end = find(bytes, start, close.as_bytes());
-            leaf(&text.part(start..end), false, &mut frames, depth, found);
+            leaf(text, start..end, false, &mut frames, depth, found);
             at = (end + close.len()).min(bytes.len());
         } else if bytes[at] == b'<' {
             let end = tag_end(bytes, at + 1);
-            tag(&text.part(at + 1..end), &mut frames, depth, found);
+            tag(text, at + 1..end, &mut frames, depth, found);
             at = end + 1;
         } else {
             let end = find(bytes, at, b"<");
-            leaf(&text.part(at..end), true, &mut frames, depth, found);
+            leaf(text, at..end, true, &mut frames, depth, found);
             at = end;
         }
     }
 }
 
 /// Text between tags.
-fn leaf(raw: &Text<'_>, is_escaped: bool, frames: &mut [Frame], depth: usize, found: &mut Found) {
-    let bytes = raw.bytes();
+fn leaf(
+    document: &Text<'_>,
+    at: Range<usize>,
+    is_escaped: bool,
+    frames: &mut [Frame],
+    depth: usize,
+    found: &mut Found,
+) {
+    let bytes = &document.bytes()[at.clone()];
     let (start, end) = (bytes.len() - bytes.trim_ascii_start().len(), bytes.trim_ascii_end().len());
     if start >= end {
         return;
     }
-    let raw = raw.part(start..end);
+    let raw = document.part(at.start + start..at.start + end);
     let text = if is_escaped { raw.of_xml() } else { raw.part(0..raw.bytes().len()) };
-    let (name, secret) = frames.last().map(|frame| (frame.name.clone(), frame.secret)).unwrap_or_default();
+    let Some(frame) = frames.last() else { return };
+    let (name, secret) = (frame.name, frame.secret);
+    let shown = String::from_utf8_lossy(&document.bytes()[frame.at.clone()]);
     if let [.., around, _] = frames {
-        if rules::is_label(&name) {
-            around.label_is_secret |= rules::secret_label(&String::from_utf8_lossy(text.bytes()));
+        if name.is_label {
+            around.label_is_secret |= rules::secret_label(text.bytes());
         }
-        if rules::is_labelled(&name) {
+        if name.is_labelled {
             around.labelled = Some(text.span());
         }
         if around.label_is_secret
@@ -70,30 +81,34 @@ fn leaf(raw: &Text<'_>, is_escaped: bool, frames: &mut [Frame], depth: usize, fo
             }
         }
     }
-    value(&text, &Place { name: &name, secret, in_document: depth > 0, depth }, found);
+    value(&text, &Place { name: &shown, secret, in_document: depth > 0, depth }, found);
 }
 
 /// What stands between `<` and `>`.
-fn tag(text: &Text<'_>, frames: &mut Vec<Frame>, depth: usize, found: &mut Found) {
-    let bytes = text.bytes();
+fn tag(document: &Text<'_>, at: Range<usize>, frames: &mut Vec<Frame>, depth: usize, found: &mut Found) {
+    let bytes = &document.bytes()[at.clone()];
     if let Some(name) = bytes.strip_prefix(b"/") {
         let name = local(name.trim_ascii());
         // What is closed, and whatever was left open in it.
-        if let Some(at) = frames.iter().rposition(|frame| frame.name.as_bytes() == name)
-            && at > 0
+        if let Some(open) = frames.iter().rposition(|frame| &document.bytes()[frame.at.clone()] == name)
+            && open > 0
         {
-            frames.truncate(at);
+            frames.truncate(open);
         }
         return;
     }
     let is_empty = bytes.ends_with(b"/");
     let name_end = bytes.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'/').unwrap_or(bytes.len());
-    let name = String::from_utf8_lossy(local(&bytes[..name_end])).into_owned();
-    let around: Vec<&str> = frames.iter().map(|frame| frame.name.as_str()).collect();
-    let secret = frames.last().and_then(|frame| frame.secret).or_else(|| rules::secret_member(&name, &around));
-    attributes(text, name_end, secret, depth, found);
+    let length = local(&bytes[..name_end]).len();
+    let around = frames.last().map(|frame| frame.name).unwrap_or_default();
+    let name = rules::Name::read(&bytes[name_end - length..name_end], &around);
+    let secret = frames.last().and_then(|frame| frame.secret).or(name.secret);
+    if bytes.len() > name_end + usize::from(is_empty) {
+        attributes(&document.part(at.clone()), name_end, secret, depth, found);
+    }
     if !is_empty {
-        frames.push(Frame { name, secret, ..Frame::default() });
+        let at = at.start + name_end - length..at.start + name_end;
+        frames.push(Frame { at, name, secret, ..Frame::default() });
     }
 }
 
@@ -108,7 +123,9 @@ fn attributes(text: &Text<'_>, from: usize, secret: Option<&'static str>, depth:
         let end = find(bytes, quote + 1, &bytes[quote..=quote]);
         let raw = text.part(quote + 1..end);
         // What a namespace is, is no secret.
-        let secret = rules::secret_member(&name, &[]).or(secret.filter(|_| !head.starts_with(b"xmlns")));
+        let secret = rules::Name::read(name.as_bytes(), &rules::Name::default())
+            .secret
+            .or(secret.filter(|_| !head.starts_with(b"xmlns")));
         value(&raw.of_xml(), &Place { name: &name, secret, in_document: depth > 0, depth }, found);
         at = (end + 1).min(bytes.len());
     }
