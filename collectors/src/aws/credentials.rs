@@ -172,7 +172,7 @@ impl Issuer {
         let Some(role) = self.role(who) else {
             return self.own.provide_credentials().await.map_err(|error| NoCredentials {
                 code: None,
-                text: format!("the agent has no credentials: {}", client::chain(&error)),
+                text: format!("the agent has no credentials: {}", brief(&client::chain(&error))),
             });
         };
         let own = Box::pin(self.get(&Who::Itself, &[])).await?;
@@ -230,6 +230,15 @@ impl Issuer {
     }
 }
 
+/// What the chain of places says of each of them, in one line.
+fn brief(chain: &str) -> String {
+    let plain = chain.replace("the credential provider was not enabled: ", "");
+    let plain = plain.replace("the credential provider was not enabled", "not set up");
+    let plain = plain.replace("no credentials found in chain. Attempted:", "they are in none of these places:");
+    let lines: Vec<&str> = plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(", ").replace("places:,", "places:")
+}
+
 /// How STS refused a role.
 struct Refused {
     code: Option<String>,
@@ -247,5 +256,40 @@ impl Refused {
         let meaning = code.as_deref().and_then(|code| errors::explain(code, &message));
         let meaning = meaning.map(|meaning| format!(" ({meaning})")).unwrap_or_default();
         NoCredentials { code, text: format!("the role {role} could not be assumed: {said}{meaning}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_chain_says_of_each_place_is_one_line() {
+        let chain = "the credential provider was not enabled: no credentials found in chain. Attempted:\n  \
+                     Environment: the credential provider was not enabled: environment variable not set\n  \
+                     Profile: the credential provider was not enabled\n";
+        let expected =
+            "they are in none of these places: Environment: environment variable not set, Profile: not set up";
+        assert_eq!(brief(chain), expected);
+        // It is the SDK's own text that is shortened.
+        let providers = aws_config::meta::credentials::CredentialsProviderChain::first_try("Environment", Nobody);
+        let error = providers.provide_credentials().await.unwrap_err();
+        let said = brief(&client::chain(&error));
+        assert!(said.starts_with("they are in none of these places: Environment: ") && !said.contains('\n'), "{said}");
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl ProvideCredentials for Nobody {
+        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let none =
+                aws_credential_types::provider::error::CredentialsError::not_loaded("environment variable not set");
+            aws_credential_types::provider::future::ProvideCredentials::ready(Err(none))
+        }
     }
 }
