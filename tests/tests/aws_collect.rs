@@ -369,13 +369,21 @@ fn every_account_and_region_is_expected_beforehand_and_asked() {
         .collect();
     for (collector, bundle) in &shared.collected.bundles {
         let scope = scope(bundle);
-        let named: BTreeSet<String> = scope["cells"]["accounts x regions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|expected| cell(&expected["cell"]))
-            .collect();
-        assert_eq!(named, expected, "{collector}");
+        // A run finds out the kinds of cells that its collector asks in, and of those every cell.
+        let kinds = scope["cells"].as_object().unwrap();
+        assert!(!kinds.is_empty(), "{collector}");
+        for (kind, cells) in kinds {
+            let named: BTreeSet<String> =
+                cells.as_array().unwrap().iter().map(|expected| cell(&expected["cell"])).collect();
+            let wanted: BTreeSet<String> = match kind.as_str() {
+                "accounts x regions" => expected.clone(),
+                "accounts" => shared.seeded.accounts().iter().map(|account| format!("{account}/")).collect(),
+                "source" => named.iter().take(1).cloned().collect(),
+                other => panic!("{collector}: cells of the kind {other}"),
+            };
+            assert!(!named.is_empty(), "{collector}, {kind}");
+            assert_eq!(named, wanted, "{collector}, {kind}");
+        }
         let asked: BTreeSet<String> =
             bundle.exchanges.iter().map(|exchange| cell(&exchange["request"]["cell"])).collect();
         let missing: Vec<&String> = expected
