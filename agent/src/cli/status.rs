@@ -25,6 +25,8 @@ use crate::{
     keystore, pipeline,
 };
 
+mod health;
+
 /// Receipts that are shown.
 const SHOWN: u64 = 10;
 
@@ -37,9 +39,12 @@ pub struct Args {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// Only whether the daemon is alive, in one line: exit 0 when it answers, starts, stops or waits for its archive; else 1
+    #[arg(long, conflicts_with = "json")]
+    pub health: bool,
 }
 
-/// Exits 0 when it could be told, whatever it is.
+/// Exits 0 when it could be told, whatever it is; with `--health` as [`health`] says.
 ///
 /// # Errors
 /// What cannot be read.
@@ -47,6 +52,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let loaded = agent::load(args.config.as_deref())?;
     agent::log(&loaded, "warn");
     let runtime = agent::runtime()?;
+    if args.health {
+        let (code, said) = runtime.block_on(health::told(&loaded.config.state_dir));
+        return agent::end(runtime, writeln!(io::stdout(), "{said}").map(|()| code).map_err(Into::into));
+    }
     let code = runtime.block_on(async {
         let asked = control::ask(&loaded.config.state_dir, &Ask::Status)
             .await
