@@ -280,13 +280,34 @@ impl Disk {
     /// # Errors
     /// The file system's. The directory is then whole under its name, or gone from it.
     pub fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let temporary = path.with_file_name(format!("{TEMPORARY}{:016x}", rand_core::OsRng.next_u64()));
-        match self.step(Step::Rename, path, || rename_new(path, &temporary)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return self.sync_parent(path),
-            other => other?,
+        self.remove_dirs(&[path.to_owned()])
+    }
+
+    /// The same for several of one parent, whose entries are synced once.
+    ///
+    /// # Errors
+    /// The first of the file system's. Each directory is then whole under its name, or gone from it.
+    pub fn remove_dirs(&self, paths: &[PathBuf]) -> io::Result<()> {
+        let Some(first) = paths.first() else { return Ok(()) };
+        let mut renamed = Vec::new();
+        let mut failure = None;
+        for path in paths {
+            let temporary = path.with_file_name(format!("{TEMPORARY}{:016x}", rand_core::OsRng.next_u64()));
+            match self.step(Step::Rename, path, || rename_new(path, &temporary)) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => {
+                    failure = Some(e);
+                    break;
+                }
+                Ok(()) => renamed.push(temporary),
+            }
         }
-        self.sync_parent(path)?;
-        self.step(Step::Remove, &temporary, || fs::remove_dir_all(&temporary))
+        self.sync_parent(first)?;
+        for temporary in renamed {
+            let removed = self.step(Step::Remove, &temporary, || fs::remove_dir_all(&temporary));
+            failure = failure.or(removed.err());
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Moves a directory to a name that is free, e.g. out of the spool; durable once it returns.

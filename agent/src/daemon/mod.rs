@@ -38,7 +38,7 @@ use crate::{
     control::{Asked, Ended, Next, Running, Status},
     durable::Disk,
     jobs::Jobs,
-    pipeline::{Drained, Pipeline, PipelineError},
+    pipeline::{Drained, Pipeline, PipelineError, jitter},
     run::{Env, Hanging, Place},
     scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
 };
@@ -482,7 +482,7 @@ impl Daemon {
         };
         if let Some(trouble) = &trouble {
             let doubled = self.settings.append_every.saturating_mul(1 << self.failed_drains.min(16));
-            let wait = doubled.min(self.settings.append_every.max(DRAIN_AGAIN_AT_MOST));
+            let wait = jitter(doubled.min(self.settings.append_every.max(DRAIN_AGAIN_AT_MOST)));
             tracing::error!("not everything could be logged, and is tried again in {} s: {trouble}", wait.as_secs());
             self.failed_drains = self.failed_drains.saturating_add(1);
             self.drain_at = Some(Instant::now() + wait);

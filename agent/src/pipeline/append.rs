@@ -12,12 +12,12 @@ use signing::{
     digest::Digest,
     keys::Use,
     layout,
-    log::{Checkpoint, Edge, TILE_WIDTH},
+    log::{Checkpoint, Edge, MAX_CHECKPOINT, TILE_WIDTH},
     seal::{MAX_SEAL, Seal},
     statement::{Known, Statement},
 };
 
-use super::{Core, PipelineError, upload::Uploaded};
+use super::{Core, PipelineError, again::again, upload::Uploaded};
 use crate::{
     archive::{ArchiveError, Body, Created},
     blocking::blocking,
@@ -63,7 +63,8 @@ impl Log {
         let leaves: Vec<_> = batch.iter().map(|uploaded| uploaded.entry.payload.clone()).collect();
         let decision = Decision { instance: core.instance.clone(), old_size: self.edge.size(), leaves: leaves.clone() };
         let name = layout::append(self.edge.size());
-        match core.archive.create(&name, Body::Bytes(decision.to_bytes())).await {
+        let bytes = decision.to_bytes();
+        match again(|| core.archive.create(&name, Body::Bytes(bytes.clone()))).await {
             Ok(Created::New | Created::Same) => self.complete(core, leaves).await.map(|()| true),
             // Between our look and our writing somebody else decided.
             Err(ArchiveError::OtherBytes { .. }) => self.finish(core, Whose::Ours).await.map(|_| false),
@@ -104,9 +105,6 @@ impl Log {
             }
         })
         .await?;
-        for (name, bytes) in objects {
-            core.archive.create(&name, Body::Bytes(bytes)).await?;
-        }
         let key = &core.keys.checkpoints;
         // Not before anything that it covers was sealed, should the clock have been set back.
         let sealed = leaves.iter().filter_map(|leaf| Statement::from_bytes(leaf).ok()).map(|s| s.entry.sealed_at).max();
@@ -117,7 +115,16 @@ impl Log {
             .map_err(|source| PipelineError::Key { entry: layout::CHECKPOINT.to_owned(), source })?;
         let checkpoint = Checkpoint { origin: core.origin.clone(), size: edge.size(), root: edge.root() };
         let bytes = checkpoint.sign(&**key)?;
-        match core.archive.replace_checkpoint(self.checkpoint.as_deref(), &bytes).await {
+        // Who decided for this place before us, and finished, may have removed that decision since: then the checkpoint tells.
+        let found = again(|| core.archive.read(layout::CHECKPOINT, MAX_CHECKPOINT)).await?;
+        if found != self.checkpoint && found.as_ref() != Some(&bytes) {
+            let moved = ArchiveError::CheckpointMoved { place: core.archive.place() };
+            return Err(self.second_agent(core, moved.to_string()));
+        }
+        for (name, bytes) in objects {
+            again(|| core.archive.create(&name, Body::Bytes(bytes.clone()))).await?;
+        }
+        match again(|| core.archive.replace_checkpoint(self.checkpoint.as_deref(), &bytes)).await {
             Err(e @ ArchiveError::CheckpointMoved { .. }) => return Err(self.second_agent(core, e.to_string())),
             other => other?,
         }

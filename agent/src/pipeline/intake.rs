@@ -150,7 +150,7 @@ impl Inner {
             let (statement, payload) = entry::fit(statement)?;
             let failed = self.spool.failed("write a payload into");
             self.spool.disk.stage(&staged.join(PAYLOAD), |file| file.write_all(&payload)).map_err(failed)?;
-            Ok::<_, PipelineError>((statement, payload, plan, self.spool.next()?))
+            Ok::<_, PipelineError>((statement, payload, plan, self.spool.next()))
         })();
         let (statement, payload, plan, sequence) = prepared.inspect_err(|_| self.spool.disk.discard(staged))?;
         let leaf = Statement::leaf_digest(&payload);
@@ -181,7 +181,7 @@ impl Inner {
             self.spool.disk.discard(staged);
         }
         published?;
-        let pending = self.spool.pending()?.len();
+        let (pending, _) = self.spool.load_of();
         self.status.send_modify(|status| status.pending = pending);
         Ok(Spooled::New(leaf))
     }

@@ -10,6 +10,7 @@
 //! - Another agent appended to the log, or the archive is older than what this agent published: nothing more is appended, since it would
 //!   fork the log. Spooling goes on.
 
+mod again;
 mod append;
 mod drain;
 mod entry;
@@ -43,6 +44,7 @@ use signing::{
 use tokio::sync::watch;
 
 use crate::{archive::Archive, blocking::blocking, clock::Clock, durable::Disk, keystore::Keys, ledger::Ledger};
+pub(crate) use again::jitter;
 use append::Log;
 pub use error::PipelineError;
 use spool::Spool;
@@ -172,7 +174,7 @@ impl Pipeline {
         })
         .await?;
         let (log, state, spool) = recover::recover(&options, spool).await?;
-        let status = Status { checkpoint: log.known(), pending: spool.pending()?.len(), ..Status::default() };
+        let status = Status { checkpoint: log.known(), pending: spool.load_of().0, ..Status::default() };
         let inner = Inner {
             spool,
             spooling: Mutex::new(()),
@@ -254,7 +256,7 @@ impl Pipeline {
     /// It may be dropped anywhere; the next call goes on from there.
     pub async fn drain(&self) -> Result<Drained, PipelineError> {
         let drained = self.0.drain().await;
-        let pending = self.0.spool.pending().map_or(0, |pending| pending.len());
+        let pending = self.0.spool.load_of().0;
         let known = self.0.state().known;
         self.0.status.send_modify(|status| {
             if status.checkpoint != known {
@@ -294,11 +296,13 @@ impl Pipeline {
     }
 
     /// How many entries are in the spool.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn pending(&self) -> Result<usize, PipelineError> {
-        self.0.spool.pending().map(|pending| pending.len())
+    pub fn pending(&self) -> usize {
+        self.0.spool.load_of().0
+    }
+
+    /// The bytes of all entries in the spool.
+    pub fn spool_bytes(&self) -> u64 {
+        self.0.spool.load_of().1
     }
 
     /// How it stands, now and after each drain.

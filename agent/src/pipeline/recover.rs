@@ -55,9 +55,7 @@ pub(super) async fn recover(core: &Core, spool: Spool) -> Result<(Log, State, Sp
     let known = log.known();
     let core = core.clone();
     blocking(move || {
-        for entry in &logged {
-            spool.settle(entry)?;
-        }
+        spool.settle(&logged)?;
         // Adopted entries come before pending ones: they were uploaded, and those are uploaded in order. The last is spooled first, so
         // that after a crash the ones that are missing again come before it.
         let mut adopted = Vec::new();
@@ -152,7 +150,7 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
 /// Reads every entry; a damaged one is quarantined.
 fn load(spool: &Spool) -> Result<Vec<Spooled>, PipelineError> {
     let mut entries = Vec::new();
-    for sequence in spool.pending()? {
+    for sequence in spool.pending() {
         match spool.load(sequence).and_then(|entry| entry.check_object().map(|()| entry)) {
             Ok(entry) => entries.push(entry),
             Err(PipelineError::Entry { entry, source }) => {
@@ -224,7 +222,7 @@ impl Orphan {
         for (name, bytes) in [(PAYLOAD, &self.payload), (SEAL, &self.seal)] {
             spool.disk.stage(&staged.join(name), |file| file.write_all(bytes)).map_err(&failed)?;
         }
-        let sequence = spool.before()?;
+        let sequence = spool.before();
         spool.publish(&staged, sequence)?;
         tracing::warn!(seal = %Statement::leaf_digest(&self.payload), "adopted a seal that the archive holds and the log does not");
         spool.load(sequence)

@@ -50,7 +50,9 @@ pub(super) fn seal_entry(core: &Core, spool: &Spool, entry: Spooled) -> Result<S
     }
     let signature = core.keys.receipts.sign(&pae(PAYLOAD_TYPE, &entry.payload))?;
     let bytes = seal(&entry.payload, &said.key_id, &signature);
-    match spool.disk.create_new(&path, &bytes).map_err(spool.failed("write a seal into"))? {
+    let made = spool.disk.create_new(&path, &bytes).map_err(spool.failed("write a seal into"));
+    spool.note(entry.sequence)?;
+    match made? {
         Created::New | Created::Same => Ok(Sealed { entry, seal: bytes }),
         Created::Other => {
             let source = "another seal appeared beside ours: a second process uses this state_dir".into();

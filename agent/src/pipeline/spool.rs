@@ -10,9 +10,13 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use signing::{digest::Digest, statement::Statement};
@@ -40,11 +44,31 @@ pub(super) struct Spool {
     pub(super) disk: Disk,
     /// An entry took its name, but syncing the directory failed.
     unsynced: AtomicBool,
+    /// The entries that are there, with the bytes of each: this process alone makes and removes them.
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    bytes: BTreeMap<u64, u64>,
+    total: u64,
+}
+
+impl Entries {
+    /// `None`: it is gone.
+    fn set(&mut self, sequence: u64, bytes: Option<u64>) {
+        let before = match bytes {
+            Some(bytes) => self.bytes.insert(sequence, bytes),
+            None => self.bytes.remove(&sequence),
+        };
+        self.total = self.total - before.unwrap_or(0) + bytes.unwrap_or(0);
+    }
 }
 
 /// A spooled entry: the pipeline's first value.
 #[derive(Debug, Clone)]
 pub(super) struct Spooled {
+    pub(super) sequence: u64,
     pub(super) dir: PathBuf,
     pub(super) payload: Vec<u8>,
     pub(super) statement: Statement,
@@ -87,11 +111,42 @@ impl Spool {
             quarantine: state_dir.join("quarantine"),
             disk,
             unsynced: AtomicBool::new(true),
+            entries: Mutex::default(),
         };
         spool.disk.make_private_dirs(&spool.dir).map_err(spool.failed("make"))?;
         spool.disk.sweep(&spool.dir).map_err(spool.failed("sweep"))?;
         spool.settle_names()?;
+        for sequence in sequences(&spool.dir).map_err(spool.failed("list"))? {
+            spool.note(sequence)?;
+        }
         Ok(spool)
+    }
+
+    /// Never held while anything is read or written.
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what is under a number now.
+    pub(super) fn note(&self, sequence: u64) -> Result<(), PipelineError> {
+        let bytes = match size(&self.dir(sequence)) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(self.failed("look into an entry of")(e)),
+        };
+        self.entries().set(sequence, bytes);
+        Ok(())
+    }
+
+    /// The number of an entry's directory.
+    fn sequence(&self, dir: &Path) -> Option<u64> {
+        (dir.parent() == Some(&*self.dir)).then(|| dir.file_name()?.to_str()?.parse().ok()).flatten()
+    }
+
+    /// How many entries there are, and the bytes of all their files.
+    pub(super) fn load_of(&self) -> (usize, u64) {
+        let entries = self.entries();
+        (entries.bytes.len(), entries.total)
     }
 
     /// A new temporary directory, to be filled and given to [`Spool::publish`].
@@ -100,29 +155,18 @@ impl Spool {
     }
 
     /// The sequence numbers of all entries, ascending.
-    pub(super) fn pending(&self) -> Result<Vec<u64>, PipelineError> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(self.failed("list"))? {
-            let name = entry.map_err(self.failed("list"))?.file_name();
-            let name = name.to_string_lossy();
-            match name.parse() {
-                Ok(sequence) if name.len() == 20 => found.push(sequence),
-                _ if name.starts_with(TEMPORARY) => {}
-                _ => tracing::warn!(spool = %self.dir.display(), name = %name, "not an entry of the spool; left alone"),
-            }
-        }
-        found.sort_unstable();
-        Ok(found)
+    pub(super) fn pending(&self) -> Vec<u64> {
+        self.entries().bytes.keys().copied().collect()
     }
 
     /// The number for an entry after all others.
-    pub(super) fn next(&self) -> Result<u64, PipelineError> {
-        Ok(self.pending()?.last().map_or(FIRST, |last| last + 1).max(FIRST))
+    pub(super) fn next(&self) -> u64 {
+        self.entries().bytes.last_key_value().map_or(FIRST, |(last, _)| last + 1).max(FIRST)
     }
 
     /// The number for an entry before all others.
-    pub(super) fn before(&self) -> Result<u64, PipelineError> {
-        Ok(self.pending()?.first().map_or(FIRST, |first| first - 1))
+    pub(super) fn before(&self) -> u64 {
+        self.entries().bytes.first_key_value().map_or(FIRST, |(first, _)| first - 1)
     }
 
     /// Gives a staged directory its number.
@@ -133,7 +177,8 @@ impl Spool {
         if published.is_err() {
             self.unsynced.store(true, Ordering::SeqCst);
         }
-        published.map_err(self.failed("publish an entry in"))
+        let noted = self.note(sequence);
+        published.map_err(self.failed("publish an entry in")).and(noted)
     }
 
     /// Whether an entry is under its name.
@@ -157,12 +202,16 @@ impl Spool {
         let leaf = Statement::leaf_digest(&payload);
         let statement = Statement::from_bytes(&payload)
             .map_err(|source| PipelineError::Entry { entry: dir.display().to_string(), source: Box::new(source) })?;
-        Ok(Spooled { dir, payload, statement, leaf })
+        Ok(Spooled { sequence, dir, payload, statement, leaf })
     }
 
-    /// Removes an entry whose leaf is in the log: the only delete of evidence from the spool.
-    pub(super) fn settle(&self, entry: &Spooled) -> Result<(), PipelineError> {
-        self.disk.remove_dir_all(&entry.dir).map_err(self.failed("remove a logged entry of"))
+    /// Removes entries whose leaves are in the log: the only delete of evidence from the spool. After a failure some are gone; those
+    /// that are left have [`Spool::has`].
+    pub(super) fn settle(&self, entries: &[Spooled]) -> Result<(), PipelineError> {
+        let dirs: Vec<_> = entries.iter().map(|entry| entry.dir.clone()).collect();
+        let removed = self.disk.remove_dirs(&dirs).map_err(self.failed("remove a logged entry of"));
+        entries.iter().try_for_each(|entry| self.note(entry.sequence))?;
+        removed
     }
 
     /// Moves an entry, or a staged one, out of the way of all others, where a person finds it and nothing removes it.
@@ -173,6 +222,13 @@ impl Spool {
         for entry in fs::read_dir(dir).map_err(failed)? {
             fs::File::open(entry.map_err(failed)?.path()).and_then(|f| f.sync_all()).map_err(failed)?;
         }
+        let quarantined = self.move_away(dir, leaf, reason);
+        self.sequence(dir).map_or(Ok(()), |sequence| self.note(sequence))?;
+        quarantined
+    }
+
+    fn move_away(&self, dir: &Path, leaf: Digest, reason: &str) -> Result<PathBuf, PipelineError> {
+        let failed = |source| PipelineError::Disk { action: "quarantine into", path: self.quarantine.clone(), source };
         let leaf = leaf.to_string();
         for number in 1.. {
             let to = self.quarantine.join(format!("{}-{number}", &leaf[..16]));
@@ -196,4 +252,29 @@ impl Spool {
         let path = self.dir.clone();
         move |source| PipelineError::Disk { action, path: path.clone(), source }
     }
+}
+
+/// The numbers of the entries in a spool, ascending; what else lies there is left alone.
+pub(super) fn sequences(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        match name.parse() {
+            Ok(sequence) if name.len() == 20 => found.push(sequence),
+            _ if name.starts_with(TEMPORARY) => {}
+            _ => tracing::warn!(spool = %dir.display(), name = %name, "not an entry of the spool; left alone"),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The bytes of a directory's files.
+pub(super) fn size(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in fs::read_dir(dir)? {
+        bytes += file?.metadata()?.len();
+    }
+    Ok(bytes)
 }

@@ -4,7 +4,9 @@
 use signing::{layout, statement::Body as Said};
 
 use super::{
-    Core, PipelineError, blocking,
+    Core, PipelineError,
+    again::again,
+    blocking,
     seal::Sealed,
     spool::{Spool, Spooled},
 };
@@ -26,11 +28,11 @@ pub(super) async fn upload(core: &Core, spool: &Spool, sealed: Sealed) -> Result
             // What was damaged after its receipt was made never enters the archive under that receipt's name.
             let checked = entry.clone();
             blocking(move || checked.check_object()).await?;
-            core.archive.create(&subject.name, Body::File(path)).await?;
+            again(|| core.archive.create(&subject.name, Body::File(path.clone()))).await?;
         }
         // Adopted: the archive was found to hold it. That is asked again, since time has passed.
         (_, None) => {
-            let found = core.archive.digest(&subject.name).await?;
+            let found = again(|| core.archive.digest(&subject.name)).await?;
             if found != Some(subject.digest.sha256) {
                 let detail = match found {
                     None => "it is gone".to_owned(),
@@ -41,6 +43,6 @@ pub(super) async fn upload(core: &Core, spool: &Spool, sealed: Sealed) -> Result
         }
     }
     let name = layout::seal(entry.statement.entry.sealed_at, entry.leaf);
-    core.archive.create(&name, Body::Bytes(seal)).await?;
+    again(|| core.archive.create(&name, Body::Bytes(seal.clone()))).await?;
     Ok(Uploaded { entry })
 }

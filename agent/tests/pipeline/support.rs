@@ -10,7 +10,7 @@ use std::{
 
 use chrono::TimeDelta;
 use evidenced::{
-    archive::DirArchive,
+    archive::{Archive, DirArchive},
     clock::{Clock, SimClock},
     durable::Disk,
     keystore::{self, Keys},
@@ -70,6 +70,16 @@ impl Place {
     /// Opens a pipeline as a new start of the agent does.
     pub async fn open(&self, disk: &Disk, instance: &str) -> anyhow::Result<Pipeline> {
         let archive = DirArchive::open(&self.dir.join("archive"), ORIGIN, disk)?;
+        self.open_in(archive, disk, instance).await
+    }
+
+    /// The same with another archive.
+    pub async fn open_in(
+        &self,
+        archive: impl Archive + 'static,
+        disk: &Disk,
+        instance: &str,
+    ) -> anyhow::Result<Pipeline> {
         let options = Options {
             state_dir: self.state_dir(),
             archive: Arc::new(archive),

@@ -1,0 +1,54 @@
+//! Measures what grows: `measure catch-up N` spools N runs of 40 jobs and drains them into an archive in a directory. Seconds, on
+//! standard output. The tests prove what must hold; this says how long it takes here.
+#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::time::Instant;
+
+use chrono::TimeDelta;
+use evidenced::{clock::Clock as _, durable::Disk};
+
+#[path = "../tests/pipeline/support.rs"]
+mod support;
+
+use support::{Place, counts, epoch, facts};
+
+#[tokio::main]
+async fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
+    match words.first().map(String::as_str) {
+        Some("catch-up") => catch_up(number(1)).await,
+        _ => panic!("measure catch-up N"),
+    }
+}
+
+async fn catch_up(runs: i64) {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new(dir.path());
+    let pipeline = place.open(&Disk::new(), "one").await.unwrap();
+    let plan = pipeline.spool_plan(|basis| support::make_plan(&basis)).await.unwrap();
+    let facts = facts(support::EVERY_FIVE_MINUTES, None, plan);
+    let work = place.work(&facts);
+    let begun = Instant::now();
+    for n in 0..runs {
+        let mut facts = facts.clone();
+        facts.job = format!("host/accounts@h{}", n % 40).parse().unwrap();
+        (facts.started_at, facts.ended_at) = (epoch() + TimeDelta::seconds(n), epoch() + TimeDelta::seconds(n + 1));
+        place.at(facts.ended_at);
+        std::fs::write(work.join("run.json"), serde_json::to_vec(&facts).unwrap()).unwrap();
+        pipeline.spool_run(&work, &facts, &counts()).await.unwrap();
+    }
+    let spooled = begun.elapsed();
+    let bytes = pipeline.spool_bytes();
+    let begun = Instant::now();
+    let logged = support::nothing_held(pipeline.drain().await.unwrap());
+    let drained = begun.elapsed();
+    drop(pipeline);
+    println!(
+        "{runs} runs, {bytes} bytes: spooled in {:.1} s, {logged} logged in {:.1} s ({:.0} a second); the clock shows {}",
+        spooled.as_secs_f64(),
+        drained.as_secs_f64(),
+        logged as f64 / drained.as_secs_f64(),
+        place.clock.now()
+    );
+}
