@@ -23,7 +23,7 @@ pub use facts::{
     Agent, Attempt, CollectorFacts, Input, MAX_RUN_FACTS, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts,
     SourceFacts,
 };
-pub use read::{Bundle, File};
+pub use read::{Bundle, Contents, File};
 pub use write::{Written, write};
 
 /// The most files of a bundle, `SHA256SUMS` among them.

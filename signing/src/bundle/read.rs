@@ -1,6 +1,9 @@
 //! Reading a bundle: the structure at once, the files one at a time and in a stream.
 
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take};
+use std::{
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take},
+    sync::Arc,
+};
 
 use flate2::{Crc, bufread::DeflateDecoder};
 use sha2::{Digest as _, Sha256};
@@ -21,8 +24,47 @@ const MAX_LINE: u64 = 64 + 2 + MAX_NAME as u64 + 1;
 /// A bundle whose structure has been checked. Its files are checked as they are read.
 pub struct Bundle<R> {
     source: R,
+    list: Arc<List>,
+}
+
+/// The list of files.
+#[derive(Debug)]
+struct List {
     names: Names,
     entries: Vec<Entry>,
+}
+
+/// What a bundle's files are, as they were read; it can be asked while the bundle is read on.
+pub struct Contents {
+    list: Arc<List>,
+    digests: Vec<Digest>,
+}
+
+impl Contents {
+    /// The place of a file, by its name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.list.names.find(name)
+    }
+
+    /// The digest and the length of the file at a place.
+    pub fn at(&self, place: usize) -> (Digest, u64) {
+        (self.digests[place], self.list.entries[place].length)
+    }
+
+    /// The files' names by place, `SHA256SUMS` first, the others sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.list.names.iter()
+    }
+
+    /// The digest of a file; `None` where there is none of that name.
+    pub fn digest(&self, name: &str) -> Option<Digest> {
+        self.find(name).map(|place| self.digests[place])
+    }
+
+    /// The digest of `SHA256SUMS`.
+    pub fn sums(&self) -> Digest {
+        self.digests[0]
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,17 +111,17 @@ impl<R: Read + Seek> Bundle<R> {
             return Err(shape("its files are not sorted by name"));
         }
         names.check_together()?;
-        Ok(Self { source, names, entries })
+        Ok(Self { source, list: Arc::new(List { names, entries }) })
     }
 
     /// The files' names, `SHA256SUMS` first, the others sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter()
+        self.list.names.iter()
     }
 
     /// The length of a file; `None` where there is none of that name.
     pub fn length(&self, name: &str) -> Option<u64> {
-        self.names.find(name).map(|at| self.entries[at].length)
+        self.list.names.find(name).map(|at| self.list.entries[at].length)
     }
 
     /// A file's bytes, whole. For files that may be long there is [`Bundle::stream`].
@@ -98,23 +140,23 @@ impl<R: Read + Seek> Bundle<R> {
     /// # Errors
     /// No such file; the source's failures.
     pub fn stream(&mut self, name: &str) -> Result<File<'_, R>, BundleError> {
-        let at = self.names.find(name).ok_or_else(|| BundleError::Missing(name.to_owned()))?;
+        let at = self.list.names.find(name).ok_or_else(|| BundleError::Missing(name.to_owned()))?;
         self.at(at)
     }
 
     fn at(&mut self, at: usize) -> Result<File<'_, R>, BundleError> {
-        File::open(&mut self.source, self.names.get(at).unwrap_or_default(), self.entries[at])
+        File::open(&mut self.source, self.list.names.get(at).unwrap_or_default(), self.list.entries[at])
     }
 
-    /// Reads every file and compares it with `SHA256SUMS`, of which the digest is given back: a receipt's second subject.
+    /// Reads every file, once.
     ///
     /// # Errors
-    /// `SHA256SUMS` in another spelling than the format's; the first file that is unlisted, listed and not there, or not as listed.
-    pub fn check_sums(&mut self) -> Result<Digest, BundleError> {
-        let (digest, listed) = self.sums()?;
+    /// The first file that is not what its header says; the source's failures.
+    pub fn contents(&mut self) -> Result<Contents, BundleError> {
         let mut block = vec![0; BLOCK];
-        for (at, wanted) in listed.iter().enumerate() {
-            let mut file = self.at(at + 1)?;
+        let mut digests = Vec::with_capacity(self.list.entries.len());
+        for at in 0..self.list.entries.len() {
+            let mut file = self.at(at)?;
             let mut hasher = Sha256::new();
             loop {
                 match file.read(&mut block).map_err(|e| file.fault(e))? {
@@ -122,23 +164,19 @@ impl<R: Read + Seek> Bundle<R> {
                     n => hasher.update(&block[..n]),
                 }
             }
-            let found = Digest(hasher.finalize().into());
-            if found != *wanted {
-                return Err(BundleError::Digest { name: file.name.to_owned(), found, listed: *wanted });
-            }
+            digests.push(Digest(hasher.finalize().into()));
         }
-        Ok(digest)
+        Ok(Contents { list: self.list.clone(), digests })
     }
 
-    /// The digest of `SHA256SUMS`, and the digests that it lists: of every other file, in the order of the names.
-    fn sums(&mut self) -> Result<(Digest, Vec<Digest>), BundleError> {
-        let count = self.names.len() - 1;
-        let (mut unlisted, mut missing) = (None, None);
-        let mut listed = Vec::with_capacity(count);
-        let mut hasher = Sha256::new();
-        let (mut line, mut last) = (Vec::new(), String::new());
-        let mut file = BufReader::new(File::open(&mut self.source, SUMS, self.entries[0])?);
-        let mut names = self.names.iter().skip(1).peekable();
+    /// Compares what the files are with what `SHA256SUMS` lists.
+    ///
+    /// # Errors
+    /// `SHA256SUMS` in another spelling than the format's; the first file that is unlisted, not as listed, or listed and not there.
+    pub fn check_listed(&mut self, contents: &Contents) -> Result<(), BundleError> {
+        let mut file = BufReader::new(self.at(0)?);
+        let mut files = contents.names().zip(&contents.digests).skip(1).peekable();
+        let (mut line, mut last, mut wrong) = (Vec::new(), String::new(), None);
         for number in 1.. {
             line.clear();
             let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
@@ -146,7 +184,6 @@ impl<R: Read + Seek> Bundle<R> {
             if line.is_empty() {
                 break;
             }
-            hasher.update(&line);
             let bad = || BundleError::Sums(number);
             let text = std::str::from_utf8(&line).map_err(|_| bad())?;
             let (hex, name) = text.strip_suffix('\n').and_then(|l| l.split_once("  ")).ok_or_else(bad)?;
@@ -154,22 +191,33 @@ impl<R: Read + Seek> Bundle<R> {
                 return Err(bad());
             }
             name.clone_into(&mut last);
-            let digest: Digest = hex.parse().map_err(|_| bad())?;
-            while let Some(passed) = names.next_if(|next| *next < name) {
-                unlisted.get_or_insert_with(|| passed.to_owned());
+            let listed: Digest = hex.parse().map_err(|_| bad())?;
+            while let Some((passed, _)) = files.next_if(|(next, _)| *next < name) {
+                wrong.get_or_insert_with(|| BundleError::Unlisted(passed.to_owned()));
             }
-            match names.next_if_eq(&name) {
-                Some(_) => listed.push(digest),
-                None => missing = missing.or_else(|| Some(name.to_owned())),
+            match files.next_if(|(next, _)| *next == name) {
+                Some((_, found)) if *found == listed => {}
+                Some((_, found)) => {
+                    let name = || name.to_owned();
+                    wrong.get_or_insert_with(|| BundleError::Digest { name: name(), found: *found, listed });
+                }
+                None => {
+                    wrong.get_or_insert_with(|| BundleError::Missing(name.to_owned()));
+                }
             }
         }
-        if let Some(name) = unlisted.or_else(|| names.next().map(str::to_owned)) {
-            return Err(BundleError::Unlisted(name));
-        }
-        match missing {
-            Some(name) => Err(BundleError::Missing(name)),
-            None => Ok((Digest(hasher.finalize().into()), listed)),
-        }
+        let unlisted = files.next().map(|(name, _)| BundleError::Unlisted(name.to_owned()));
+        wrong.or(unlisted).map_or(Ok(()), Err)
+    }
+
+    /// Reads every file and compares it with `SHA256SUMS`, of which the digest is given back: a receipt's second subject.
+    ///
+    /// # Errors
+    /// Those of [`Bundle::contents`] and [`Bundle::check_listed`].
+    pub fn check_sums(&mut self) -> Result<Digest, BundleError> {
+        let contents = self.contents()?;
+        self.check_listed(&contents)?;
+        Ok(contents.sums())
     }
 }
 

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     bundle::{
-        Bundle, BundleError, CHECKS, MAX_RUN_FACTS, MAX_UNPACKED, Population, RUN_FACTS, RUN_FACTS_FORMAT, RunFacts,
-        SUMS,
+        Bundle, BundleError, CHECKS, Contents, MAX_RUN_FACTS, MAX_UNPACKED, Population, RUN_FACTS, RUN_FACTS_FORMAT,
+        RunFacts, SUMS,
     },
     digest::Digest,
     errors::chain,
@@ -150,22 +150,27 @@ impl<'a> Deep<'a> {
             Ok(bundle) => bundle,
             Err(e) => return judge(name, e, Code::DeepZip).map(|w| vec![w]),
         };
-        match bundle.check_sums() {
-            Ok(sums) if statement.subject.get(1).is_none_or(|subject| subject.digest.sha256 != sums) => {
-                wrong.push((Code::DeepSums, format!("its {SUMS} has the SHA-256 {sums}, which is not the receipt's")));
-            }
-            Ok(_) => {}
-            Err(e) => wrong.push(judge(name, e, Code::DeepSums)?),
+        // Every file is read here, and but for those that say something not again.
+        let contents = match bundle.contents() {
+            Ok(contents) => contents,
+            Err(e) => return judge(name, e, Code::DeepSums).map(|w| vec![w]),
+        };
+        let sums = contents.sums();
+        if statement.subject.get(1).is_none_or(|subject| subject.digest.sha256 != sums) {
+            wrong.push((Code::DeepSums, format!("its {SUMS} has the SHA-256 {sums}, which is not the receipt's")));
         }
-        match bundle.file("results.json") {
-            Ok(results) if Digest::of(&results) != receipt.results => {
+        if let Err(e) = bundle.check_listed(&contents) {
+            wrong.push(judge(name, e, Code::DeepSums)?);
+        }
+        match contents.digest("results.json") {
+            None => wrong.push((Code::DeepResults, chain(&BundleError::Missing("results.json".to_owned())))),
+            Some(results) if results != receipt.results => {
                 let says = "its results.json has another SHA-256 than the receipt says".to_owned();
                 wrong.push((Code::DeepResults, says));
             }
-            Ok(_) => {}
-            Err(e) => wrong.push(judge(name, e, Code::DeepResults)?),
+            Some(_) => {}
         }
-        match exchanges(&mut bundle) {
+        match exchanges(&mut bundle, &contents) {
             Ok(list) => wrong.extend(list.into_iter().map(|says| (Code::DeepExchange, says))),
             Err(e) => wrong.push(judge(name, e, Code::DeepExchange)?),
         }
@@ -181,15 +186,8 @@ impl<'a> Deep<'a> {
             }
         };
         wrong.extend(agree(&facts, statement, receipt).into_iter().map(|says| (Code::DeepRun, says)));
-        let checks = match bundle.stream(CHECKS) {
-            Ok(mut file) => Digest::read(&mut file).map_err(|e| file.fault(e)).map(|(digest, _)| Some(digest)),
-            Err(BundleError::Missing(_)) => Ok(None),
-            Err(e) => Err(e),
-        };
-        match checks {
-            Ok(checks) => wrong.extend(planned(objects, &facts, checks).into_iter().map(|says| (Code::DeepRun, says))),
-            Err(e) => wrong.push(judge(name, e, Code::DeepSums)?),
-        }
+        let checks = planned(objects, &facts, contents.digest(CHECKS));
+        wrong.extend(checks.into_iter().map(|says| (Code::DeepRun, says)));
         match records(&mut bundle, &facts, receipt) {
             Ok(list) => wrong.extend(list.into_iter().map(|says| (Code::DeepRecords, says))),
             Err(e) => wrong.push(judge(name, e, Code::DeepRecords)?),
@@ -297,77 +295,74 @@ fn planned(objects: &Objects<'_>, facts: &RunFacts, checks: Option<Digest>) -> V
     wrong
 }
 
-/// Each exchange's body, and that every file of the bundle is one that the format has.
-fn exchanges(bundle: &mut Bundle<SpooledTempFile>) -> Result<Vec<String>, BundleError> {
+/// Each exchange's body, and that every file of the bundle is one that the format has. Line by line: there may be many.
+fn exchanges(bundle: &mut Bundle<SpooledTempFile>, contents: &Contents) -> Result<Vec<String>, BundleError> {
     let mut wrong = Vec::new();
-    let mut lines = Vec::new();
-    {
-        let mut file = BufReader::new(bundle.stream("exchanges.jsonl")?);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-            if let Err(e) = read {
-                return Err(file.get_ref().fault(e));
+    let mut is_body = vec![false; contents.names().count()];
+    let mut file = BufReader::new(bundle.stream("exchanges.jsonl")?);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        read.map_err(|e| file.get_ref().fault(e))?;
+        if line.is_empty() {
+            break;
+        }
+        match serde_json::from_slice::<Line>(&line) {
+            Ok(parsed) if line.ends_with(b"\n") => wrong.extend(exchange(number, &parsed, contents, &mut is_body)),
+            Ok(_) => {
+                wrong.push(format!("line {number} of exchanges.jsonl does not end, or is too long"));
+                return Ok(wrong);
             }
-            if line.is_empty() {
-                break;
-            }
-            match serde_json::from_slice::<Line>(&line) {
-                Ok(parsed) if line.ends_with(b"\n") => lines.push(parsed),
-                Ok(_) => {
-                    wrong.push(format!("line {} of exchanges.jsonl does not end, or is too long", lines.len() + 1));
-                    return Ok(wrong);
-                }
-                Err(e) => {
-                    wrong.push(format!("line {} of exchanges.jsonl is malformed: {e}", lines.len() + 1));
-                    return Ok(wrong);
-                }
+            Err(e) => {
+                wrong.push(format!("line {number} of exchanges.jsonl is malformed: {e}"));
+                return Ok(wrong);
             }
         }
     }
-    let mut bodies = BTreeSet::new();
-    for (at, line) in lines.iter().enumerate() {
-        if line.number != at as u64 + 1 {
-            wrong.push(format!("exchange {} stands in line {}", line.number, at + 1));
-        }
-        let Some(body) = &line.body else {
-            if line.bytes != 0 || line.sha256.is_some() {
-                wrong.push(format!("exchange {} has no body, but {} bytes of one", line.number, line.bytes));
-            }
-            continue;
-        };
-        if !body.starts_with("exchanges/") || !bodies.insert(body.clone()) {
-            wrong.push(format!("exchange {} names {body:?} as its body, which is another's or none", line.number));
-            continue;
-        }
-        let mut file = match bundle.stream(body) {
-            Ok(file) => file,
-            Err(BundleError::Missing(_)) => {
-                wrong.push(format!("exchange {}: its body {body} is not in the bundle", line.number));
-                continue;
-            }
-            Err(e) => return Err(e),
-        };
-        let (found, length) = Digest::read(&mut file).map_err(|e| file.fault(e))?;
-        if Some(found) != line.sha256 || length != line.bytes {
-            wrong.push(format!(
-                "exchange {}: its body {body} has {length} bytes with SHA-256 {found}, the line says {} and {}",
-                line.number,
-                line.bytes,
-                line.sha256.map_or("none".to_owned(), |d| d.to_string())
-            ));
-        }
-    }
-    for name in bundle.names() {
+    for (name, is_body) in contents.names().zip(is_body) {
         let known = matches!(name, SUMS | RUN_FACTS | "exchanges.jsonl" | CHECKS | "results.json" | "log.txt")
-            || bodies.contains(name)
+            || is_body
             || name.strip_prefix("records/").is_some_and(|kind| kind.ends_with(".jsonl") && !kind.contains('/'));
         if !known {
             wrong.push(format!("{name} belongs to no exchange and is no file of the format"));
         }
     }
     Ok(wrong)
+}
+
+/// One line, and the body that it names.
+fn exchange(number: u64, line: &Line, contents: &Contents, is_body: &mut [bool]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if line.number != number {
+        wrong.push(format!("exchange {} stands in line {number}", line.number));
+    }
+    let Some(body) = &line.body else {
+        if line.bytes != 0 || line.sha256.is_some() {
+            wrong.push(format!("exchange {} has no body, but {} bytes of one", line.number, line.bytes));
+        }
+        return wrong;
+    };
+    let place = contents.find(body);
+    if !body.starts_with("exchanges/") || place.is_some_and(|place| is_body[place]) {
+        wrong.push(format!("exchange {} names {body:?} as its body, which is another's or none", line.number));
+        return wrong;
+    }
+    let Some(place) = place else {
+        wrong.push(format!("exchange {}: its body {body} is not in the bundle", line.number));
+        return wrong;
+    };
+    is_body[place] = true;
+    let (found, length) = contents.at(place);
+    if Some(found) != line.sha256 || length != line.bytes {
+        wrong.push(format!(
+            "exchange {}: its body {body} has {length} bytes with SHA-256 {found}, the line says {} and {}",
+            line.number,
+            line.bytes,
+            line.sha256.map_or("none".to_owned(), |d| d.to_string())
+        ));
+    }
+    wrong
 }
 
 /// The records' numbers in the files, in `run.json` and in the receipt.
