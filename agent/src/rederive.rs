@@ -38,7 +38,12 @@ pub struct Collectors(BTreeMap<String, Arc<dyn Collector>>);
 impl Collectors {
     /// Those that are built in. Deriving needs no configuration and no host.
     pub fn built_in() -> Self {
-        Self(collectors::built_in().into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
+        Self::of(collectors::built_in())
+    }
+
+    /// These.
+    pub fn of(all: impl IntoIterator<Item = Arc<dyn Collector>>) -> Self {
+        Self(all.into_iter().map(|collector| (collector.spec().id.clone(), collector)).collect())
     }
 }
 
