@@ -4,6 +4,7 @@
 //! otherwise: its standard input is a pipe that nobody else holds.
 
 pub mod estate;
+pub mod verdict;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -242,6 +243,11 @@ impl AwsWorld {
     /// Takes rows for the stand-in: `tests/tools/aws_standin.py`.
     pub fn answer(&self, rows: Value) {
         self.control("POST", "/_answers", &rows);
+    }
+
+    /// Gives a role this policy instead of those attached to it.
+    pub fn grant(&self, account: &str, role: &str, policy: &Value) {
+        self.control("POST", "/_grant", &json!({"account": account, "role": role, "document": policy}));
     }
 
     /// Whether the policies of users and roles are enforced, and the trust of roles.

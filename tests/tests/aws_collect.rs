@@ -241,10 +241,12 @@ fn what_is_public_open_or_in_plain_text_is_found() {
         "sensitive-ports-not-open",
         &seeded_ids("security_groups", in_region, |row| row["open"] == true),
     );
-    let plain = seeded_ids("listeners", arn, |row| row["protocol"] == "HTTP");
+    let plain = seeded_ids("listeners", arn, |row| row["plain"] == true);
     assert_fails("aws/load-balancers", "listener-takes-no-plain-text", &plain);
     let late = seeded_ids("certificates", arn, |row| row["days"].as_i64().unwrap() < 30);
     assert_fails("aws/certificates", "certificate-not-about-to-expire", &late);
+    let shared_databases = seeded_ids("db_snapshots", arn, |row| row["public"] == true);
+    assert_fails("aws/snapshot-exposure", "database-snapshot-not-public", &shared_databases);
     let logged = seeded_ids("vpcs", in_region, |row| !row["flow_log"].is_null());
     assert_eq!(shared().collected.of("aws/vpc-flow-logs").rows("vpc-flow-logged", "pass"), logged);
 }

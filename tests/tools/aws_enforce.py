@@ -22,6 +22,7 @@ PREFIXES = {
     "elb": "elasticloadbalancing",
     "elbv2": "elasticloadbalancing",
     "opensearch": "es",
+    "resourcegroupstaggingapi": "tag",
     "s3control": "s3",
     "sso-admin": "sso",
     "stepfunctions": "states",

@@ -134,6 +134,7 @@ def _databases(seed, region):
     rds.create_db_cluster_parameter_group(
         DBClusterParameterGroupName="aurora", DBParameterGroupFamily="aurora-postgresql16", Description="aurora"
     )
+    rds.modify_db_cluster_parameter_group(DBClusterParameterGroupName="aurora", Parameters=[forced])
     for number in range(seed.size["databases"]):
         good = number != 1
         made = rds.create_db_instance(
@@ -150,6 +151,17 @@ def _databases(seed, region):
         DBClusterParameterGroupName="aurora",
     )["DBCluster"]
     seed.note("clusters", region=region, arn=cluster["DBClusterArn"], encrypted=True, backup_days=7)
+    bare = rds.create_db_cluster(
+        DBClusterIdentifier="bare", Engine="aurora-postgresql", MasterUsername="admin_user", MasterUserPassword="Planted-database-password-4",
+        StorageEncrypted=False, BackupRetentionPeriod=1, DBClusterParameterGroupName="aurora",
+    )["DBCluster"]
+    seed.note("clusters", region=region, arn=bare["DBClusterArn"], encrypted=False, backup_days=1)
+    # By hand, of what is not encrypted: one of the region's two is for everybody.
+    made = rds.create_db_snapshot(DBSnapshotIdentifier="by-hand", DBInstanceIdentifier="db-0001")["DBSnapshot"]
+    rds.modify_db_snapshot_attribute(DBSnapshotIdentifier="by-hand", AttributeName="restore", ValuesToAdd=["all"])
+    seed.note("db_snapshots", region=region, arn=made["DBSnapshotArn"], public=True)
+    made = rds.create_db_cluster_snapshot(DBClusterSnapshotIdentifier="cluster-by-hand", DBClusterIdentifier="bare")["DBClusterSnapshot"]
+    seed.note("db_snapshots", region=region, arn=made["DBClusterSnapshotArn"], public=False)
 
 
 def _tables(seed, region):

@@ -174,8 +174,27 @@ def _listeners(seed, region):
         Certificates=[{"CertificateArn": arns[1]}], DefaultActions=forward,
     )["Listeners"][0]["ListenerArn"]
     plain = balancers.create_listener(LoadBalancerArn=made, Protocol="HTTP", Port=80, DefaultActions=forward)["Listeners"][0]["ListenerArn"]
-    seed.note("listeners", region=region, arn=secure, protocol="HTTPS", balancer=made)
-    seed.note("listeners", region=region, arn=late, protocol="HTTPS", balancer=made)
-    seed.note("listeners", region=region, arn=plain, protocol="HTTP", balancer=made)
+    onward = balancers.create_listener(
+        LoadBalancerArn=made, Protocol="HTTP", Port=8080,
+        DefaultActions=[{"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}],
+    )["Listeners"][0]["ListenerArn"]
+    for arn, protocol, is_plain in ((secure, "HTTPS", False), (late, "HTTPS", False), (plain, "HTTP", True), (onward, "HTTP", False)):
+        seed.note("listeners", region=region, arn=arn, protocol=protocol, plain=is_plain)
+    _classic(seed, region, subnets, arns[0])
+
+
+def _classic(seed, region, subnets, certificate):
+    classic = seed.client("elb", region)
+    front = {"LoadBalancerPort": 443, "Protocol": "HTTPS", "InstancePort": 80, "InstanceProtocol": "HTTP", "SSLCertificateId": certificate}
+    classic.create_load_balancer(LoadBalancerName="old", Listeners=[front], Subnets=subnets)
+    classic.create_load_balancer_policy(
+        LoadBalancerName="old", PolicyName="tls", PolicyTypeName="SSLNegotiationPolicyType",
+        PolicyAttributes=[
+            {"AttributeName": "Reference-Security-Policy", "AttributeValue": "ELBSecurityPolicy-TLS-1-2-2017-01"},
+            {"AttributeName": "Protocol-TLSv1.2", "AttributeValue": "true"},
+        ],
+    )
+    classic.set_load_balancer_policies_of_listener(LoadBalancerName="old", LoadBalancerPort=443, PolicyNames=["tls"])
+    seed.note("listeners", region=region, arn=f"{seed.account}/{region}/classic/old/443", protocol="HTTPS", plain=False)
 
 

@@ -8,6 +8,7 @@ GET, POST, DELETE /_faults     rules, see aws_faults.py
 GET, POST /_answers    rows, see aws_standin.py
 POST /_enforce         {"permissions": true}: policies are enforced for every principal that moto knows; {"trust": true}: roles too;
                        {"corrected": false}: moto's own answers, with its gaps and mistakes
+POST /_grant           {"account": ..., "role": ..., "document": {...}}: the one policy that is attached to a role, from now on
 POST /_age             {"account": ..., "access_key" or "user": ..., "days": 200}: that it was made so long ago
 POST /_reset           nothing was ever made, asked or faulted
 """
@@ -235,6 +236,9 @@ class World:
             if what == ("POST", "/_enforce"):
                 self.rules |= {name: bool(body[name]) for name in self.rules if name in body}
                 return _json(self.rules)
+            if what == ("POST", "/_grant"):
+                _grant(**body)
+                return _json({})
             if what == ("POST", "/_age"):
                 _age(body)
                 return _json({})
@@ -245,6 +249,13 @@ class World:
         except (KeyError, TypeError, ValueError) as wrong:
             return _json({"error": str(wrong)}, 400)
         return _json({"error": "no such control"}, 404)
+
+
+def _grant(account, role, document):
+    """What takes two calls of IAM for each try: a new version of the role's policy."""
+    iam = moto.iam.models.iam_backends[account]["aws"]
+    (attached,), _ = iam.list_attached_role_policies(role)
+    next(version for version in attached.versions if version.is_default).document = json.dumps(document)
 
 
 def _age(wanted):

@@ -187,9 +187,9 @@ impl Bundle {
         self.run["outcome"].as_str().expect("a run has an outcome")
     }
 
-    /// Its gaps.
+    /// Its gaps, with the reason where it failed.
     pub fn gaps(&self) -> String {
-        self.run["gaps"].to_string()
+        format!("{}{}", self.run["gaps"], self.run["reason"].as_str().unwrap_or_default())
     }
 
     /// The records of a kind.

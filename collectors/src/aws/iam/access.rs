@@ -119,6 +119,11 @@ impl Held {
         }
     }
 
+    /// The ways, for a record; not known where none was found and not every policy was read.
+    fn by(&self) -> Value {
+        if self.paths.is_empty() && !self.unread.is_empty() { Value::Null } else { json!(self.paths) }
+    }
+
     fn add_all(&mut self, other: &Held, by: &str) {
         let grants = Grants {
             grant: other.grant,
@@ -263,7 +268,7 @@ impl Account {
                 add("attached_policies", json!(attached));
                 add("permissions_boundary", value["PermissionsBoundary"]["PermissionsBoundaryArn"].clone());
                 add("administrator", json!(held.verdict().map(Grant::as_str)));
-                add("administrator_by", json!(held.paths));
+                add("administrator_by", held.by());
                 add("not_read", json!(held.unread));
                 if kind == "user" {
                     add("groups", value["GroupList"].clone());
@@ -375,7 +380,7 @@ impl Account {
         fields.insert("path".into(), take("path"));
         fields.insert("grant".into(), json!(held.verdict().map(Grant::as_str)));
         fields.insert("conditional".into(), json!(held.conditional));
-        fields.insert("by".into(), json!(held.paths));
+        fields.insert("by".into(), held.by());
         fields.insert("not_read".into(), json!(held.unread));
         fields.insert("mfa_active".into(), take("mfa_active"));
         fields.insert(
