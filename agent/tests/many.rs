@@ -1,5 +1,6 @@
 //! A run of very many exchanges, from its collector to an auditor's verdict, and what it takes in memory on the way.
-#![allow(missing_docs, clippy::unwrap_used)]
+// What it makes beside the archive is scratch.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{collections::BTreeMap, fs, io, sync::Arc, time::Duration};
 
