@@ -5,5 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod aws;
+pub mod conformance;
 pub mod program;
+pub mod s3;
 pub mod tools;

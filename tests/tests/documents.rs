@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use agent::archive::s3::{ObjectLock, S3Config};
 use agent::config::{
     ArchiveConfig, Config, ControlsConfig, JobConfig, KeyConfig, LogConfig, Period, ScheduleConfig, SigningConfig,
     SourceConfig,
@@ -253,10 +254,12 @@ fn keys<T: DeserializeOwned>() -> Vec<String> {
 
 /// Every key of the configuration; those with keys inside are left to them.
 fn settings() -> BTreeSet<String> {
-    let inside: [(&str, Vec<String>); 17] = [
+    let inside: [(&str, Vec<String>); 19] = [
         ("", keys::<Config>()),
         ("period.", keys::<Period>()),
         ("archive.", keys::<ArchiveConfig>()),
+        ("archive.s3.", keys::<S3Config>()),
+        ("archive.s3.object_lock.", keys::<ObjectLock>()),
         ("signing.", keys::<SigningConfig>()),
         ("signing.receipts.", keys::<KeyConfig>()),
         ("signing.checkpoints.", keys::<KeyConfig>()),

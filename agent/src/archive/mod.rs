@@ -2,6 +2,7 @@
 //! is checked by whoever reads it. Nothing here knows what the objects mean.
 
 mod dir;
+pub mod s3;
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -9,6 +10,7 @@ use collectors::contract::BoxFuture;
 use signing::{digest::Digest, store::Reader};
 
 pub use dir::DirArchive;
+pub use s3::S3Archive;
 
 /// What is stored.
 #[derive(Debug, Clone)]
@@ -67,7 +69,14 @@ pub trait Archive: Send + Sync {
         new: &'a [u8],
     ) -> BoxFuture<'a, Result<(), ArchiveError>>;
 
-    /// Removes what may be removed: `append/…` and partial tiles. One that is not there is a success; any other name is refused.
+    /// Whether [`Archive::remove`] removes: where the agent has no right to delete, the store's own rules do, and nothing is to be listed
+    /// for it.
+    fn removes(&self) -> bool {
+        true
+    }
+
+    /// Removes what may be removed: `append/…` and partial tiles. One that is not there is a success; any other name is refused, and
+    /// so is every name where [`Archive::removes`] says no.
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ArchiveError>>;
 
     /// The same objects, for code that streams and blocks.

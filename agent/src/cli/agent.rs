@@ -3,6 +3,7 @@
 use std::{io, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
+use signing::{layout::origin_directory, store::Dir};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -11,9 +12,9 @@ use tokio::{
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
-    archive::{ArchiveError, DirArchive},
+    archive::{Archive, ArchiveError, DirArchive, S3Archive, SharedReader},
     clock::{Clock, SystemClock},
-    config::{Config, Loaded, LogFormat},
+    config::{ArchivePlace, Config, Loaded, LogFormat},
     daemon::{self, Daemon},
     durable::Disk,
     instance::{Instance, InstanceError},
@@ -79,10 +80,11 @@ fn filter(level: &str) -> String {
 }
 
 /// Crates that handle credentials.
-const SECRETIVE: [&str; 10] = [
+const SECRETIVE: [&str; 11] = [
     "aws_config",
     "aws_credential_types",
     "aws_runtime",
+    "aws_sdk_s3",
     "aws_sdk_sts",
     "aws_sigv4",
     "aws_smithy_http_client",
@@ -206,13 +208,30 @@ async fn open(
     instance: &Instance,
     disk: &Disk,
 ) -> Result<Pipeline, PipelineError> {
+    let archive: Arc<dyn Archive> = match config.archive.place() {
+        ArchivePlace::Directory(directory) => Arc::new(open_directory(config, directory, origin, disk)?),
+        ArchivePlace::S3(s3) => Arc::new(S3Archive::connect(s3, origin, Arc::new(SystemClock), None).await?),
+    };
+    let options = Options {
+        state_dir: config.state_dir.clone(),
+        archive,
+        origin: origin.to_owned(),
+        keys: keys.clone(),
+        clock: Arc::new(SystemClock),
+        disk: disk.clone(),
+        instance: instance.id().to_owned(),
+    };
+    Pipeline::open(options).await
+}
+
+fn open_directory(config: &Config, directory: &Path, origin: &str, disk: &Disk) -> Result<DirArchive, ArchiveError> {
     // A log that was there once is looked for, and never begun again: its file system may not be mounted yet.
     let known = pipeline::known_size(&config.state_dir, origin);
     let archive = match known {
-        Some(_) => DirArchive::reopen(&config.archive.directory, origin, disk),
-        None => DirArchive::open(&config.archive.directory, origin, disk),
+        Some(_) => DirArchive::reopen(directory, origin, disk),
+        None => DirArchive::open(directory, origin, disk),
     };
-    let archive = archive.map_err(|error| match (error, known) {
+    archive.map_err(|error| match (error, known) {
         (ArchiveError::Io { place, action, name, source }, Some(size)) if source.kind() == io::ErrorKind::NotFound => {
             let text = format!(
                 "it is not there, but {} knows a log of {size} entries in it. Is its file system mounted, and `archive.directory` right? A \
@@ -222,17 +241,22 @@ async fn open(
             ArchiveError::Io { place, action, name, source: io::Error::new(source.kind(), text) }
         }
         (error, _) => error,
-    })?;
-    let options = Options {
-        state_dir: config.state_dir.clone(),
-        archive: Arc::new(archive),
-        origin: origin.to_owned(),
-        keys: keys.clone(),
-        clock: Arc::new(SystemClock),
-        disk: disk.clone(),
-        instance: instance.id().to_owned(),
-    };
-    Pipeline::open(options).await
+    })
+}
+
+/// The origin's archive for reading, for code that blocks, and where it is.
+pub async fn reader(config: &Config, origin: &str) -> anyhow::Result<(SharedReader, String)> {
+    Ok(match config.archive.place() {
+        ArchivePlace::Directory(directory) => {
+            let path = directory.join(origin_directory(origin));
+            let place = path.display().to_string();
+            (Arc::new(Dir::new(path)), place)
+        }
+        ArchivePlace::S3(s3) => {
+            let archive = S3Archive::connect(s3, origin, Arc::new(SystemClock), None).await?;
+            (archive.reader(), archive.place())
+        }
+    })
 }
 
 /// The agent at work, with what the configuration says.

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::{agent, table};
 use crate::{
     clock::{Clock as _, SystemClock},
-    config::{Config, Loaded},
+    config::{ArchivePlace, Config, Loaded},
     control::{self, Answer, Ask, Asked, Line},
     daemon::Exit,
     durable::Disk,
@@ -60,7 +60,7 @@ pub enum FailOn {
 struct Report {
     origin: Option<String>,
     root: Option<String>,
-    archive: PathBuf,
+    archive: String,
     jobs: Vec<Line>,
     not_run: Vec<NotRun>,
     logged: u64,
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let loaded = agent::load(args.config.as_deref())?;
     agent::log(&loaded, "warn");
     if !args.json && !agent::is_configured(&loaded) {
-        println!("No configuration: reading this host into {}", loaded.config.archive.directory.display());
+        println!("No configuration: reading this host into {}", loaded.config.archive.address());
     }
     let jobs = agent::jobs(&loaded)?;
     jobs.named(&args.only)?;
@@ -105,7 +105,7 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
     let config = &loaded.config;
     let ask = Ask::Collect { only: args.only.clone() };
     let mut report =
-        Report { archive: config.archive.directory.clone(), not_run: jobs.not_run().to_vec(), ..Report::default() };
+        Report { archive: config.archive.address(), not_run: jobs.not_run().to_vec(), ..Report::default() };
     let expected: Vec<Job> = jobs.named(&args.only)?.into_iter().collect();
     let mut progress = Progress::new(&expected);
     if let Some(mut answers) = control::ask(&config.state_dir, &ask).await.with_context(|| agent::not_asked(config))? {
@@ -175,7 +175,9 @@ fn keys(loaded: &Loaded, disk: &Disk, quiet: bool) -> anyhow::Result<Keys> {
 
 /// A `keys.json` is not made anew for a log that has one: the new one would say of older entries that their keys were not valid yet.
 pub fn check_not_lost(config: &Config, keys: &Path, origin: &str) -> anyhow::Result<()> {
-    let log = config.archive.directory.join(origin_directory(origin));
+    // A bucket is asked by whoever logs: there another `keys.json` of no later revision is refused.
+    let ArchivePlace::Directory(directory) = config.archive.place() else { return Ok(()) };
+    let log = directory.join(origin_directory(origin));
     if keys.exists() || !log.join(CHECKPOINT).exists() {
         return Ok(());
     }
@@ -183,7 +185,7 @@ pub fn check_not_lost(config: &Config, keys: &Path, origin: &str) -> anyhow::Res
         "{} is missing, but the log of {origin} in {} was signed under it: put it back, from a backup or from the newest file in {} (the \
          same bytes, under the name keys.json). A new one is not made: it would contradict what is logged",
         keys.display(),
-        config.archive.directory.display(),
+        directory.display(),
         log.join("document/keys").display()
     )
 }
@@ -281,7 +283,7 @@ impl Report {
             out,
             "{entries} logged{}. Verify them, on any machine:\n  evidenced verify {} --trust {root}",
             self.parts(),
-            self.archive.display()
+            self.archive
         )
     }
 

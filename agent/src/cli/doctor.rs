@@ -24,7 +24,7 @@ use signing::{
 use super::agent;
 use crate::{
     clock::{Clock as _, SystemClock},
-    config::{Config, Loaded, SourceConfig, Wish},
+    config::{ArchivePlace, Config, Loaded, SourceConfig, Wish},
     keystore,
 };
 
@@ -146,7 +146,9 @@ fn agent_itself(loaded: &Loaded) -> Vec<Finding> {
             Finding::wrong("keys", chain(&error), "`evidenced keys init` makes keys for a new log; else put them back")
         }
     });
-    findings.push(directory("archive", &config.archive.directory, origin.as_deref()));
+    if let ArchivePlace::Directory(path) = config.archive.place() {
+        findings.push(directory("archive", path, origin.as_deref()));
+    }
     findings.push(directory("state_dir", &config.state_dir, None));
     findings.push(match SystemClock.synchronised() {
         Some(true) => Finding::fine("clock", "the kernel says that it is synchronised"),

@@ -10,15 +10,16 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use signing::{
-    layout::{CHECKPOINT, origin_directory},
+    layout::CHECKPOINT,
     log::{Checkpoint, MAX_CHECKPOINT, entries},
     statement::{Body, Known, Statement},
-    store::{Dir, Reader},
+    store::Reader,
     time::{Utc, rfc3339},
 };
 
 use super::{agent, table};
 use crate::{
+    blocking::blocking,
     config::Loaded,
     control::{self, Answer, Ask, Ended, Line, Status},
     instance::Instance,
@@ -66,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Some(Answer::Refused(why)) => bail!("the daemon refuses: {why}"),
                 _ => bail!("the daemon does not answer; it may be stopping: try again"),
             },
-            None => at_rest(&loaded)?,
+            None => at_rest(&loaded).await?,
         };
         let mut out = io::stdout().lock();
         if args.json {
@@ -81,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What can be seen without a daemon.
-fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
+async fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
     let config = &loaded.config;
     let keys = config.key_paths().keys;
     let origin = match &config.origin {
@@ -98,7 +99,7 @@ fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
     };
     let mut status =
         Status { origin: origin.clone(), spooled: spooled(&config.state_dir.join("spool"))?, ..Status::default() };
-    let archive = Dir::new(config.archive.directory.join(origin_directory(&origin)));
+    let (archive, place) = agent::reader(config, &origin).await?;
     if let Some(pid) = Instance::holder(&config.state_dir) {
         let pid = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
         status.held = Some(format!(
@@ -106,18 +107,23 @@ fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
             config.state_dir.display()
         ));
     }
+    let known = pipeline::known_size(&config.state_dir, &origin);
+    blocking(move || look(&*archive, &place, known, status)).await
+}
+
+/// Adds what the archive shows.
+fn look(archive: &dyn Reader, place: &str, known: Option<u64>, mut status: Status) -> anyhow::Result<Status> {
     let Some(bytes) = archive.read(CHECKPOINT, MAX_CHECKPOINT)? else {
-        status.trouble = pipeline::known_size(&config.state_dir, &origin).map(|size| {
+        status.trouble = known.map(|size| {
             format!(
-                "{} holds no log, but state_dir knows one of {size} entries: is its file system mounted?",
-                archive.root().display()
+                "{place} holds no log, but state_dir knows one of {size} entries: is it the right place, and mounted?"
             )
         });
         return Ok(status);
     };
     let checkpoint = Checkpoint::parse_unverified(&bytes)?;
     status.checkpoint = Some(Known { size: checkpoint.size, root: checkpoint.root });
-    entries(&archive, checkpoint.size.saturating_sub(SHOWN), checkpoint.size, &mut |_, leaf| {
+    entries(archive, checkpoint.size.saturating_sub(SHOWN), checkpoint.size, &mut |_, leaf| {
         // A leaf that this version cannot read is for `verify` to name.
         if let Ok(statement) = Statement::from_bytes(leaf) {
             status.last_sealed = status.last_sealed.max(Some(statement.entry.sealed_at));

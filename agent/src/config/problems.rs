@@ -75,9 +75,6 @@ pub(super) fn refused_key(name: &str, known: &[&str]) -> String {
             nearest(&format!("{name}_file"), known).map(|key| format!(" (`{key}`)")).unwrap_or_default()
         );
     }
-    if name == "s3" {
-        return "unknown key: archives in S3 are not in this version; write `directory`".into();
-    }
     let inside = known.iter().find_map(|key| Some((key, name.strip_prefix(key)?.strip_prefix('_')?)));
     if let Some((key, rest)) = inside.filter(|(_, rest)| !rest.is_empty()) {
         return format!(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 use super::duration::Duration;
-use crate::keystore::Paths;
+use crate::{archive::s3::S3Config, keystore::Paths};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,13 +65,70 @@ fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NaiveDate, D::Error
     text.parse().map_err(|_| de::Error::custom(format!("{text:?} is no day: write it as `2026-07-01`")))
 }
 
-/// `archive`.
+/// `archive`: a directory or a bucket, and one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, from = "WrittenArchive")]
 pub struct ArchiveConfig {
-    /// A directory; each origin is a directory in it.
-    pub directory: PathBuf,
+    /// A directory; each origin is a directory in it. None: another kind is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// A bucket in S3, or in a store that speaks as S3 does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Config>,
 }
+
+/// What of it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenArchive {
+    directory: Option<PathBuf>,
+    s3: Option<S3Config>,
+}
+
+impl From<WrittenArchive> for ArchiveConfig {
+    fn from(written: WrittenArchive) -> Self {
+        match written {
+            WrittenArchive { directory: None, s3: None } => Self::default(),
+            WrittenArchive { directory, s3 } => Self { directory, s3 },
+        }
+    }
+}
+
+/// Where an archive is.
+#[derive(Debug, Clone, Copy)]
+pub enum ArchivePlace<'a> {
+    /// In a directory.
+    Directory(&'a Path),
+    /// In a bucket.
+    S3(&'a S3Config),
+}
+
+impl ArchiveConfig {
+    /// The one that is written.
+    pub fn place(&self) -> ArchivePlace<'_> {
+        match (&self.s3, &self.directory) {
+            (Some(s3), _) => ArchivePlace::S3(s3),
+            (None, Some(directory)) => ArchivePlace::Directory(directory),
+            (None, None) => ArchivePlace::Directory(Path::new(DIRECTORY)),
+        }
+    }
+
+    /// As `verify` takes it: the directory, or `s3://bucket/prefix`.
+    pub fn address(&self) -> String {
+        match self.place() {
+            ArchivePlace::Directory(directory) => directory.display().to_string(),
+            ArchivePlace::S3(s3) => s3.address(),
+        }
+    }
+
+    /// For how many days everything is kept, where something sees to it.
+    pub fn retention_days(&self) -> Option<u32> {
+        self.s3.as_ref().and_then(|s3| s3.object_lock.days())
+    }
+}
+
+/// The archive that no configuration names.
+const DIRECTORY: &str = "./evidence";
 
 /// `signing`. `evidenced keys init` makes the files; `collect` without a configuration does so too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,7 +304,7 @@ impl Default for Config {
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        Self { directory: "./evidence".into() }
+        Self { directory: Some(DIRECTORY.into()), s3: None }
     }
 }
 

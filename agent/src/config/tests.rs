@@ -45,9 +45,26 @@ fn nothing_written_is_this_host_into_evidence() {
         assert_eq!(load(yaml).unwrap().config, Config::default(), "{yaml:?}");
     }
     let config = Config::default();
-    assert_eq!(config.archive.directory, PathBuf::from("./evidence"));
+    assert_eq!(config.archive.directory, Some(PathBuf::from("./evidence")));
     assert_eq!(config.signing.receipts.file, PathBuf::from("./evidence.keys/receipts.pem"));
     assert_eq!((config.sources.len(), config.sources[0].name.as_str()), (1, "this"));
+}
+
+#[test]
+fn an_archive_is_in_one_place_and_the_other_is_not_assumed() {
+    let loaded = load("archive: {s3: {bucket: acme-evidence, prefix: prod, object_lock: {retention: 30d}}}").unwrap();
+    let archive = &loaded.config.archive;
+    assert_eq!((archive.directory.as_deref(), archive.address().as_str()), (None, "s3://acme-evidence/prod"));
+    assert_eq!(archive.retention_days(), Some(30));
+    // What `evidenced config` prints is read again as the same.
+    assert_eq!(load(&loaded.effective()).unwrap().config, loaded.config);
+
+    let both = load("archive:\n  directory: /srv/evidence\n  s3: {bucket: acme-evidence}\n").unwrap();
+    let refused = both.validate(&both.config.open_sources()).unwrap_err().to_string();
+    assert!(refused.contains("c.yaml:3: archive.s3: `archive.directory` is written too"), "{refused}");
+    let loose = load("archive: {s3: {bucket: acme-evidence, object_lock: {mode: compliance}}}").unwrap();
+    let refused = loose.validate(&loose.config.open_sources()).unwrap_err().to_string();
+    assert!(refused.contains("archive.s3.object_lock: compliance mode cannot be undone"), "{refused}");
 }
 
 #[test]
@@ -153,13 +170,14 @@ fn values_mean_what_yaml_says_and_are_never_coerced() {
 fn unknown_keys_are_refused_with_the_one_that_is_meant() {
     assert_eq!(
         refused(
-            "orgin: a\narchive:\n  s3: {bucket: b}\n  directry: x\njobs:\n- colector: host/a\n  collector: host/a\n- schedule: '@daily'\n\
+            "orgin: a\narchive:\n  s3: {buket: b}\n  directry: x\njobs:\n- colector: host/a\n  collector: host/a\n- schedule: '@daily'\n\
              sources:\n- name: this\n  host:\n    rooot: /\n    restic:\n    - {name: n, repository: r, password: hunter2}\n\
              whatever.this: 1\nsigning: {receipts: {kms: alias/x}}\n"
         ),
         [
             "c.yaml:1: orgin: unknown key; did you mean `origin`?",
-            "c.yaml:3: archive.s3: unknown key: archives in S3 are not in this version; write `directory`",
+            "c.yaml:3: archive.s3.buket: unknown key; did you mean `bucket`?",
+            "c.yaml:3: archive.s3: the key `bucket` is missing",
             "c.yaml:4: archive.directry: unknown key; did you mean `directory`?",
             "c.yaml:6: jobs[0].colector: unknown key; did you mean `collector`?",
             "c.yaml:8: jobs[1]: the key `collector` is missing",
@@ -210,7 +228,7 @@ fn variables_go_over_the_file_and_are_named_in_mistakes() {
     )
     .unwrap();
     let config = &loaded.config;
-    assert_eq!(config.archive.directory, PathBuf::from("/variable"));
+    assert_eq!(config.archive.directory, Some(PathBuf::from("/variable")));
     assert_eq!((config.state_dir.as_path(), config.parallel_jobs), (Path::new("/file"), 7));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Error, LogFormat::Json));
     assert_eq!((config.jobs.len(), config.parameters()), (1, json!({"rpo_hours": 12})));

@@ -71,7 +71,6 @@ impl Check<'_> {
         }
         for (key, path) in [
             ("state_dir", &config.state_dir),
-            ("archive.directory", &config.archive.directory),
             ("signing.receipts.file", &config.signing.receipts.file),
             ("signing.checkpoints.file", &config.signing.checkpoints.file),
             ("signing.keys", &config.signing.keys),
@@ -86,14 +85,7 @@ impl Check<'_> {
                 "receipts and checkpoints are signed with two keys: name another file",
             );
         }
-        if config.state_dir == config.archive.directory {
-            self.refuse("state_dir", "state_dir and the archive are two directories: name another one");
-        } else if config.state_dir.starts_with(&config.archive.directory) {
-            self.refuse(
-                "state_dir",
-                "state_dir lies in the archive, which auditors are given: name a directory outside of it",
-            );
-        }
+        self.archive();
         if config.parallel_jobs == 0 || config.parallel_jobs > 64 {
             self.refuse("parallel_jobs", format!("{} is not from 1 to 64", config.parallel_jobs));
         }
@@ -105,6 +97,30 @@ impl Check<'_> {
         }
         if config.max_spool_bytes.is_some_and(|bytes| bytes < 1 << 20) {
             self.refuse("max_spool_bytes", "a bundle needs room: at least 1048576 (1 MiB)");
+        }
+    }
+
+    fn archive(&mut self) {
+        let config = &self.loaded.config;
+        if let Some(s3) = &config.archive.s3 {
+            for (key, message) in s3.problems() {
+                self.refuse(&format!("archive.s3.{key}"), message);
+            }
+            self.notes.extend(s3.notes());
+        }
+        let Some(directory) = &config.archive.directory else { return };
+        if config.archive.s3.is_some() {
+            self.refuse("archive.s3", "`archive.directory` is written too: an archive is in one place");
+        }
+        if directory.as_os_str().is_empty() {
+            self.refuse("archive.directory", "the path is empty");
+        } else if config.state_dir == *directory {
+            self.refuse("state_dir", "state_dir and the archive are two directories: name another one");
+        } else if config.state_dir.starts_with(directory) {
+            self.refuse(
+                "state_dir",
+                "state_dir lies in the archive, which auditors are given: name a directory outside of it",
+            );
         }
     }
 

@@ -158,6 +158,9 @@ impl Log {
 
     /// Removes covered decisions and the partial tiles of what is full by now. What cannot be removed now is removed at a later start.
     pub(super) async fn tidy(&self, core: &Core, old: u64) {
+        if !core.archive.removes() {
+            return;
+        }
         if let Err(e) = self.try_tidy(core, old).await {
             tracing::warn!(error = %e, "superseded objects could not be removed; a later start tries again");
         }

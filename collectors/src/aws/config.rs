@@ -164,7 +164,7 @@ impl AwsConfig {
         }
         self.role_problems(&mut say);
         self.region_problems(&mut say);
-        if !(2..=64).contains(&self.session_name.len()) || !self.session_name.chars().all(is_session_character) {
+        if !is_session_name(&self.session_name) {
             say("session_name", "must have 2 to 64 letters, digits or characters of `_=,.@-`".into());
         }
         if self.profile.as_ref().is_some_and(|profile| profile.trim().is_empty()) {
@@ -294,6 +294,10 @@ fn doubled(list: &[String]) -> impl Iterator<Item = usize> {
 }
 
 /// AssumeRole, RoleSessionName.
+pub(super) fn is_session_name(name: &str) -> bool {
+    (2..=64).contains(&name.len()) && name.chars().all(is_session_character)
+}
+
 fn is_session_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
 }
@@ -305,7 +309,7 @@ pub(super) fn not_an_external_id(id: &str) -> Option<String> {
 }
 
 /// Why a text is not a role's ARN; `None` when it is.
-fn not_a_role(role: &str) -> Option<String> {
+pub(super) fn not_a_role(role: &str) -> Option<String> {
     let parts: Vec<&str> = role.splitn(6, ':').collect();
     let is_role = matches!(
         parts.as_slice(),

@@ -231,7 +231,7 @@ impl Issuer {
 }
 
 /// What the chain of places says of each of them, in one line.
-fn brief(chain: &str) -> String {
+pub(super) fn brief(chain: &str) -> String {
     let plain = chain.replace("the credential provider was not enabled: ", "");
     let plain = plain.replace("the credential provider was not enabled", "not set up");
     let plain = plain.replace("no credentials found in chain. Attempted:", "they are in none of these places:");

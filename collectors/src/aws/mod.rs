@@ -15,6 +15,7 @@ pub mod operations;
 pub mod policy;
 pub mod redact;
 pub mod scope;
+pub mod sdk;
 pub mod session;
 mod shapes;
 mod xml;

@@ -1,0 +1,105 @@
+//! Buckets in the S3 servers that others wrote, and archives in them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use agent::{
+    archive::{
+        Archive, S3Archive,
+        s3::{ObjectLock, S3Config},
+    },
+    clock::SystemClock,
+};
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider},
+};
+
+/// The origin of the archives.
+pub const ORIGIN: &str = "localhost/test";
+
+/// What the servers without permissions take.
+pub const KEYS: (&str, &str) = ("AKIDTEST", "secret-for-this-machine-only");
+
+/// A bucket that nobody else has.
+pub struct Bucket {
+    /// Where it is asked.
+    pub endpoint: String,
+    /// Its name.
+    pub name: String,
+    keys: (String, String),
+    client: Client,
+}
+
+impl Bucket {
+    /// Made anew, with Object Lock or without; `keys` are the server's owner's.
+    pub async fn make(endpoint: &str, keys: (&str, &str), locked: bool) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("evidence-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new(keys.0, keys.1, None, None, "test"))
+            .endpoint_url(endpoint)
+            .force_path_style(true)
+            .build();
+        let client = Client::from_conf(config);
+        client
+            .create_bucket()
+            .bucket(&name)
+            .set_object_lock_enabled_for_bucket(locked.then_some(true))
+            .send()
+            .await
+            .expect("a bucket can be made");
+        Self { endpoint: endpoint.to_owned(), name, keys: (keys.0.to_owned(), keys.1.to_owned()), client }
+    }
+
+    /// As the bucket's owner.
+    pub fn owner(&self) -> &Client {
+        &self.client
+    }
+
+    /// What an agent is configured with.
+    pub fn config(&self) -> S3Config {
+        S3Config {
+            prefix: Some("evidence/prod".into()),
+            region: Some("us-east-1".into()),
+            endpoint: Some(self.endpoint.clone()),
+            path_style: true,
+            object_lock: ObjectLock::default(),
+            ..S3Config::new(&self.name)
+        }
+    }
+
+    /// What the agent asks with.
+    pub fn credentials(&self) -> SharedCredentialsProvider {
+        SharedCredentialsProvider::new(Credentials::new(&self.keys.0, &self.keys.1, None, None, "test"))
+    }
+
+    /// An agent's archive with these settings.
+    pub async fn archive_with(&self, config: &S3Config) -> S3Archive {
+        let archive = S3Archive::connect(config, ORIGIN, Arc::new(SystemClock), Some(self.credentials())).await;
+        archive.expect("the settings can be used")
+    }
+
+    /// An agent's archive.
+    pub async fn archive(&self) -> S3Archive {
+        self.archive_with(&self.config()).await
+    }
+
+    /// The archives of several agents that share the origin.
+    pub async fn writers(&self, count: usize) -> Vec<Arc<dyn Archive>> {
+        let mut writers: Vec<Arc<dyn Archive>> = Vec::new();
+        for _ in 0..count {
+            writers.push(Arc::new(self.archive().await));
+        }
+        writers
+    }
+
+    /// The key of an object of [`ORIGIN`].
+    pub fn key(&self, name: &str) -> String {
+        format!("evidence/prod/localhost+test/{name}")
+    }
+}
