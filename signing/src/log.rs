@@ -250,6 +250,12 @@ impl Edge {
         right.unwrap_or(EMPTY_ROOT)
     }
 
+    /// The entry bundle that is not full yet, by its name; `None` where every one is full.
+    pub fn unfinished(&self) -> Option<(String, &[u8])> {
+        let width = self.size % TILE_WIDTH;
+        (width > 0).then(|| (entry_bundle_name(self.size / TILE_WIDTH, width), self.bundle.as_slice()))
+    }
+
     /// Reads the edge of the tree of that size from its tiles, and checks that it has that root and that the unfinished entry bundle
     /// holds the leaves of the unfinished tile.
     ///

@@ -34,22 +34,43 @@ fn assert_intact(place: &Place, entries: &str) {
 }
 
 #[test]
-fn run_waits_for_an_archive_that_is_not_mounted_and_begins_no_other() {
+fn run_collects_into_the_spool_while_the_archive_is_not_mounted_and_begins_no_other() {
     let place = configured();
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
     fs::rename(&mounted, &away).unwrap();
     fs::create_dir(&mounted).unwrap();
+    let child = place.start("daemon", ["run"]);
+    until("the daemon to answer", || place.answers(&child));
+    assert!(said(&place).contains("AWAY"), "{}", said(&place));
+    assert!(said(&place).contains("Is its file system mounted"), "{}", said(&place));
+    let output = place.run(["collect", "host/mfa"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("waits in the spool"), "{}", text(&output.stdout));
+    assert!(is_empty(&mounted));
+
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&away, &mounted).unwrap();
+    place.expect(0, ["collect", "host/mfa"]);
+    stop(child);
+    assert_intact(&place, "6 entries");
+}
+
+#[test]
+fn run_waits_for_the_archive_where_state_dir_remembers_too_little() {
+    let place = configured();
+    let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
+    fs::rename(&mounted, &away).unwrap();
+    fs::remove_dir_all(place.path().join("evidence.state/cache/log")).unwrap();
     let mut child = place.start("daemon", ["run"]);
     until("the daemon to say that it waits", || {
         assert_eq!(child.try_wait().unwrap(), None, "{}", said(&place));
         said(&place).contains("WAITING")
     });
     assert!(said(&place).contains("Is its file system mounted"), "{}", said(&place));
-    assert!(is_empty(&mounted));
+    assert!(!mounted.exists());
     let output = place.run(["status"]);
     assert!(text(&output.stdout).contains("its log says why"), "{}", text(&output.stdout));
 
-    fs::remove_dir(&mounted).unwrap();
     fs::rename(&away, &mounted).unwrap();
     until("the daemon to go on", || place.answers(&child));
     stop(child);
@@ -57,13 +78,18 @@ fn run_waits_for_an_archive_that_is_not_mounted_and_begins_no_other() {
 }
 
 #[test]
-fn collect_does_not_begin_another_log_where_the_archive_is_not_mounted() {
+fn what_collect_reads_while_the_archive_is_not_mounted_is_logged_by_the_next_one_and_begins_no_other_log() {
     let place = configured();
-    fs::rename(place.path().join("mounted"), place.path().join("away")).unwrap();
+    let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
+    fs::rename(&mounted, &away).unwrap();
     let output = place.run(["collect", "host/mfa"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("Is its file system mounted"), "{}", text(&output.stderr));
-    assert!(!place.path().join("mounted").exists());
+    let said = text(&output.stdout);
+    assert!(said.contains("waits in the spool") && said.contains("Is its file system mounted"), "{said}");
+    assert!(!mounted.exists());
+    fs::rename(&away, &mounted).unwrap();
+    place.expect(0, ["collect", "host/mfa"]);
+    assert_intact(&place, "5 entries");
 }
 
 #[test]

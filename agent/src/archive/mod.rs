@@ -2,6 +2,7 @@
 //! is checked by whoever reads it. Nothing here knows what the objects mean.
 
 mod dir;
+mod later;
 pub mod s3;
 
 use std::{io, path::PathBuf, sync::Arc};
@@ -10,6 +11,7 @@ use collectors::contract::BoxFuture;
 use signing::{digest::Digest, store::Reader};
 
 pub use dir::DirArchive;
+pub use later::{Later, Opener};
 pub use s3::S3Archive;
 
 /// What is stored.

@@ -12,7 +12,8 @@ use tokio::{
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
-    archive::{Archive, ArchiveError, DirArchive, S3Archive, SharedReader},
+    archive::{Archive, ArchiveError, DirArchive, Later, S3Archive, SharedReader},
+    blocking::blocking,
     clock::{Clock, SystemClock},
     config::{ArchivePlace, Config, Loaded, LogFormat},
     daemon::{self, Daemon},
@@ -20,7 +21,7 @@ use crate::{
     instance::{Instance, InstanceError},
     jobs::Jobs,
     keystore::Keys,
-    pipeline::{self, Options, Pipeline, PipelineError},
+    pipeline::{self, Options, Pipeline},
     run::Place,
 };
 
@@ -173,7 +174,7 @@ pub fn not_asked(config: &Config) -> String {
     )
 }
 
-/// Opens archive and pipeline, waiting for an archive that is away, if `patient`.
+/// Opens archive and pipeline. An archive that is away, with nothing in `state_dir` to go by meanwhile, is waited for, if `patient`.
 pub async fn pipeline(
     config: &Config,
     keys: Keys,
@@ -182,51 +183,74 @@ pub async fn pipeline(
     patient: bool,
 ) -> anyhow::Result<Arc<Pipeline>> {
     let origin = check_origin(config, &keys)?;
+    let options = Options {
+        state_dir: config.state_dir.clone(),
+        archive: Arc::new(archive(config, &origin, disk)),
+        origin,
+        keys,
+        clock: Arc::new(SystemClock),
+        disk: disk.clone(),
+        instance: instance.id().to_owned(),
+    };
     let mut again = AGAIN;
     loop {
-        let error = match open(config, &origin, &keys, instance, disk).await {
-            Ok(pipeline) => return Ok(Arc::new(pipeline)),
+        let error = match Pipeline::open(options.clone()).await {
+            Ok(pipeline) => {
+                say_where_it_begins(&pipeline, patient);
+                return Ok(Arc::new(pipeline));
+            }
             Err(error) => error,
         };
         if !patient || !error.may_pass() {
             return Err(error.into());
         }
+        let wait = pipeline::jitter(again);
         tracing::error!(
-            "WAITING: nothing is collected, since without the archive it is not known what is due; trying again in {} s: {}",
-            again.as_secs(),
+            "WAITING: nothing is collected, since without the archive it is not known what is due; trying again in {:.1} s: {}",
+            wait.as_secs_f64(),
             signing::errors::chain(&error)
         );
-        tokio::time::sleep(again).await;
+        tokio::time::sleep(wait).await;
         again = (again * 2).min(AGAIN_AT_MOST);
     }
 }
 
-async fn open(
-    config: &Config,
-    origin: &str,
-    keys: &Keys,
-    instance: &Instance,
-    disk: &Disk,
-) -> Result<Pipeline, PipelineError> {
-    let archive: Arc<dyn Archive> = match config.archive.place() {
-        ArchivePlace::Directory(directory) => Arc::new(open_directory(config, directory, origin, disk)?),
-        ArchivePlace::S3(s3) => Arc::new(S3Archive::connect(s3, origin, Arc::new(SystemClock), None).await?),
-    };
-    let options = Options {
-        state_dir: config.state_dir.clone(),
-        archive,
-        origin: origin.to_owned(),
-        keys: keys.clone(),
-        clock: Arc::new(SystemClock),
-        disk: disk.clone(),
-        instance: instance.id().to_owned(),
-    };
-    Pipeline::open(options).await
+fn say_where_it_begins(pipeline: &Pipeline, patient: bool) {
+    let Some(away) = pipeline.status().borrow().away.clone() else { return };
+    let then = if patient { "the archive is asked again" } else { "the next start asks again" };
+    tracing::error!(
+        "AWAY: the archive does not answer. What is collected goes by what state_dir remembers, and waits in the spool; {then}: {}",
+        away.why
+    );
 }
 
-fn open_directory(config: &Config, directory: &Path, origin: &str, disk: &Disk) -> Result<DirArchive, ArchiveError> {
+/// The archive that is configured, opened when it is first asked and there.
+fn archive(config: &Config, origin: &str, disk: &Disk) -> Later {
+    let (config, origin, disk) = (config.clone(), origin.to_owned(), disk.clone());
+    let place = format!("{} of {origin}", config.archive.address());
+    Later::new(
+        place,
+        Box::new(move || {
+            let (config, origin, disk) = (config.clone(), origin.clone(), disk.clone());
+            Box::pin(async move {
+                Ok(match config.archive.place() {
+                    ArchivePlace::Directory(directory) => {
+                        let (directory, state_dir) = (directory.to_owned(), config.state_dir.clone());
+                        let opened = blocking(move || open_directory(&directory, &state_dir, &origin, &disk));
+                        Arc::new(opened.await?) as Arc<dyn Archive>
+                    }
+                    ArchivePlace::S3(s3) => {
+                        Arc::new(S3Archive::connect(s3, &origin, Arc::new(SystemClock), None).await?)
+                    }
+                })
+            })
+        }),
+    )
+}
+
+fn open_directory(directory: &Path, state_dir: &Path, origin: &str, disk: &Disk) -> Result<DirArchive, ArchiveError> {
     // A log that was there once is looked for, and never begun again: its file system may not be mounted yet.
-    let known = pipeline::known_size(&config.state_dir, origin);
+    let known = pipeline::known_size(state_dir, origin);
     let archive = match known {
         Some(_) => DirArchive::reopen(directory, origin, disk),
         None => DirArchive::open(directory, origin, disk),
@@ -236,7 +260,7 @@ fn open_directory(config: &Config, directory: &Path, origin: &str, disk: &Disk) 
             let text = format!(
                 "it is not there, but {} knows a log of {size} entries in it. Is its file system mounted, and `archive.directory` right? A \
                  new log is not begun, for it would contradict the old one",
-                config.state_dir.display()
+                state_dir.display()
             );
             ArchiveError::Io { place, action, name, source: io::Error::new(source.kind(), text) }
         }

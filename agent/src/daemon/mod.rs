@@ -113,6 +113,10 @@ pub struct Daemon {
     scheduler: Option<Scheduler>,
     paused: Option<String>,
     restate_at: Option<Utc>,
+    /// The past that the scheduler follows: [`Pipeline::generation`].
+    generation: u64,
+    /// The archive told another one: what is due is found out again, once nothing runs.
+    follows_again: bool,
     /// Decided, and not in the spool yet: the disk refused.
     unspooled: VecDeque<(Digest, Missed)>,
 
@@ -154,7 +158,6 @@ impl Daemon {
         Ok(Self {
             settings,
             jobs: Arc::new(jobs),
-            pipeline,
             clock,
             markers,
             env,
@@ -166,6 +169,9 @@ impl Daemon {
             scheduler: None,
             paused: None,
             restate_at: None,
+            generation: pipeline.generation(),
+            follows_again: false,
+            pipeline,
             unspooled: VecDeque::new(),
             runs: JoinSet::new(),
             running: BTreeMap::new(),
@@ -267,6 +273,9 @@ impl Daemon {
             // The disk, or the spool, has no room.
             return now + LOOK;
         }
+        if self.mode == Mode::Daemon && !self.is_of_the_log() {
+            return now + LOOK;
+        }
         if self.mode == Mode::Daemon && !self.keep_plan(now).await {
             self.again_at = Some(Instant::now() + AGAIN);
             return now + LOOK;
@@ -281,6 +290,25 @@ impl Daemon {
         }
         let wake = self.scheduler.as_ref().and_then(|scheduler| scheduler.wake(now));
         [wake, self.restate_at].into_iter().flatten().fold(now + LOOK, Utc::min)
+    }
+
+    /// Whether plan and slots are those of the log. Where the archive, once it was back, told another past than `state_dir` had
+    /// remembered, runs that go on end first: what they read is quarantined if its slot has a receipt.
+    fn is_of_the_log(&mut self) -> bool {
+        let generation = self.pipeline.generation();
+        if generation != self.generation {
+            tracing::error!(
+                "the archive holds a log that state_dir did not know: was an old copy of it put back, or does a second agent write \
+                 here? What is due is taken from the log from now on"
+            );
+            self.generation = generation;
+            self.follows_again = self.scheduler.is_some();
+        }
+        if self.follows_again && self.runs.is_empty() {
+            self.unspooled.clear();
+            self.scheduler = None;
+        }
+        !self.follows_again || self.scheduler.is_none()
     }
 
     /// Looks at the clock; whether it may be believed.

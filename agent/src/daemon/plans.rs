@@ -39,6 +39,8 @@ impl Daemon {
     /// Puts the plan in force where that is due; `false` when the disk refused.
     pub(super) async fn keep_plan(&mut self, now: Utc) -> bool {
         let (kind, reason) = match (&self.scheduler, &self.paused) {
+            (None, None) if self.follows_again => (Kind::Scheduled, "restated".to_owned()),
+            (None, Some(why)) if self.follows_again => (Kind::Empty, format!("{PAUSED}{why}")),
             (None, _) => (Kind::Scheduled, self.reason_to_start(now)),
             (Some(_), _) if self.restate_at.is_some_and(|at| now < at) => return true,
             (Some(_), None) => (Kind::Scheduled, "restated".to_owned()),
@@ -70,6 +72,7 @@ impl Daemon {
             tracing::info!(reason = plan.reason, jobs = plan.jobs.len(), "a plan is in force");
             if self.scheduler.is_none() {
                 self.scheduler = Some(self.recover(now, &plan).await);
+                self.follows_again = false;
             }
             if let Some(scheduler) = &mut self.scheduler {
                 scheduler.adopt(digest, &plan);
@@ -100,11 +103,13 @@ impl Daemon {
             scheduler.covered(job, *slot);
         }
         let mut plans: BTreeMap<Digest, Option<Plan>> = BTreeMap::new();
-        if let Some((digest, plan)) = self.pipeline.plan() {
-            plans.insert(digest, Some(plan));
-        }
         for (job, digest, slot) in &due {
             let reader = self.pipeline.options().archive.clone();
+            if !plans.contains_key(digest)
+                && let Some(plan) = self.pipeline.plan_of(*digest)
+            {
+                plans.insert(*digest, Some(plan));
+            }
             if !plans.contains_key(digest) {
                 let name = layout::document("plan", *digest);
                 let read = reader.read(&name, MAX_PLAN).await;

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, sync::atomic::Ordering};
 
-use collectors::contract::{Input, Pick};
+use collectors::contract::{BoxFuture, Input, Pick};
 use serde_json::json;
 use signing::{
     slots::JobCoverage,
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    archive::DirArchive,
+    archive::{Archive, ArchiveError, DirArchive, Later},
     clock::SimClock,
     config::{JobSettings, Wish},
     control::{Answer, Ask, Line},
@@ -25,6 +25,7 @@ use crate::{
     run::fake::{Act, Fake, source},
 };
 
+mod away;
 mod windows;
 
 const ORIGIN: &str = "test/daemon";
@@ -93,10 +94,9 @@ impl World {
         let state_dir = self.path("state");
         disk.make_private_dirs(&state_dir).unwrap();
         let instance = Instance::take(&state_dir).unwrap();
-        let archive = DirArchive::open(&self.path("archive"), ORIGIN, &disk).unwrap();
         let options = Options {
             state_dir: state_dir.clone(),
-            archive: Arc::new(archive),
+            archive: Arc::new(self.archive(&disk)),
             origin: ORIGIN.into(),
             keys: self.keys(),
             clock: self.clock.clone(),
@@ -116,6 +116,24 @@ impl World {
         };
         let daemon = Daemon::new(settings, self.jobs(), pipeline.clone(), self.clock.clone(), disk).unwrap();
         (daemon, pipeline, instance)
+    }
+
+    /// It cannot be opened while there is a file `away`.
+    fn archive(&self, disk: &Disk) -> Later {
+        let (dir, away, disk) = (self.path("archive"), self.path("away"), disk.clone());
+        let open = move || {
+            let opened = match away.exists() {
+                false => DirArchive::open(&dir, ORIGIN, &disk).map(|archive| Arc::new(archive) as Arc<dyn Archive>),
+                true => Err(ArchiveError::Io {
+                    place: "archive".into(),
+                    action: "find",
+                    name: String::new(),
+                    source: io::ErrorKind::NotFound.into(),
+                }),
+            };
+            Box::pin(std::future::ready(opened)) as BoxFuture<'static, _>
+        };
+        Later::new("archive".into(), Box::new(open))
     }
 
     async fn start(&self) -> Agent {
@@ -515,25 +533,4 @@ async fn a_spool_without_room_is_waited_for_and_what_was_read_is_not_read_again(
     use signing::statement::Outcome as Run;
     assert_eq!(world.coverage("test/hourly@here").counts.outcomes, [(Run::Collected, 1)].into());
     assert_eq!(fake.runs.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_archive_that_is_away_stops_no_run_and_gets_everything_later() {
-    let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
-    let world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
-    let agent = world.start().await;
-    sleep(Duration::from_secs(120)).await;
-    let (archive, aside) = (world.path("archive/test+daemon"), world.path("archive/aside"));
-    fs::rename(&archive, &aside).unwrap();
-    fs::write(&archive, b"").unwrap();
-    world.until("2026-06-01T05:10:00Z").await;
-    assert_eq!(fake.runs.load(Ordering::SeqCst), 5);
-    let status = agent.status().await;
-    assert!(status.spooled >= 5 && status.trouble.is_some(), "{status:?}");
-    fs::remove_file(&archive).unwrap();
-    fs::rename(&aside, &archive).unwrap();
-    world.until("2026-06-01T05:15:00Z").await;
-    assert_eq!(agent.pipeline.pending(), 0);
-    assert_eq!(agent.stop().await, done());
-    assert_eq!(world.coverage("test/hourly@here").counts.judged, 5);
 }

@@ -1,23 +1,25 @@
 //! upload → append: leaves enter the log. An append is decided once, by creating `append/<old size>`; tiles and checkpoint follow from
 //! that object and the old tree alone, so whoever finishes it, whenever, writes the same bytes. The checkpoint comes last.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use signing::{
     append::{Decision, MAX_APPEND},
     digest::Digest,
     keys::Use,
-    layout,
+    layout::{self, Job},
     log::{Checkpoint, Edge, MAX_CHECKPOINT, TILE_WIDTH},
     seal::{MAX_SEAL, Seal},
-    statement::{Known, Statement},
+    statement::{Body as Said, Known, Statement, Window},
 };
 
-use super::{Core, PipelineError, again::again, upload::Uploaded};
+use super::{
+    Core, PipelineError,
+    again::again,
+    cache::{self, Cached, Recorder},
+    history::{History, MAX_PLAN, is_plan},
+    upload::Uploaded,
+};
 use crate::{
     archive::{ArchiveError, Body, Created},
     blocking::blocking,
@@ -45,6 +47,22 @@ pub(super) struct Log {
     pub(super) unsettled: BTreeSet<Digest>,
     /// Why this agent appends no more.
     pub(super) stopped: Option<String>,
+    /// The newest `keys.json` that is known to be in the log.
+    pub(super) keys: Option<Digest>,
+    /// The newest window of each job that this agent logged.
+    pub(super) windows: BTreeMap<Job, Window>,
+    pub(super) copy: Copied,
+}
+
+/// Whether `state_dir` has the newest part of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// It is about to be read from the archive.
+    NotYet,
+    /// As of the newest append.
+    Kept,
+    /// It could not be written.
+    Lost,
 }
 
 impl Log {
@@ -97,6 +115,11 @@ impl Log {
 
     async fn complete(&mut self, core: &Core, leaves: Vec<Vec<u8>>) -> Result<(), PipelineError> {
         let old = self.edge.size();
+        let mut plans = BTreeMap::new();
+        for leaf in leaves.iter().filter_map(|leaf| Statement::from_bytes(leaf).ok()).filter(is_plan) {
+            let name = leaf.subject[0].name.clone();
+            plans.extend(again(|| core.archive.read(&name, MAX_PLAN)).await?.map(|bytes| (name.clone(), bytes)));
+        }
         let (edge, objects) = blocking({
             let (mut edge, leaves) = (self.edge.clone(), leaves.clone());
             move || {
@@ -121,8 +144,8 @@ impl Log {
             let moved = ArchiveError::CheckpointMoved { place: core.archive.place() };
             return Err(self.second_agent(core, moved.to_string()));
         }
-        for (name, bytes) in objects {
-            again(|| core.archive.create(&name, Body::Bytes(bytes.clone()))).await?;
+        for (name, bytes) in &objects {
+            again(|| core.archive.create(name, Body::Bytes(bytes.clone()))).await?;
         }
         match again(|| core.archive.replace_checkpoint(self.checkpoint.as_deref(), &bytes)).await {
             Err(e @ ArchiveError::CheckpointMoved { .. }) => return Err(self.second_agent(core, e.to_string())),
@@ -131,7 +154,19 @@ impl Log {
         self.edge = edge;
         self.checkpoint = Some(bytes);
         self.unsettled.extend(leaves.iter().map(|leaf| Statement::leaf_digest(leaf)));
-        self.cache(core).await;
+        for said in leaves.iter().filter_map(|leaf| Statement::from_bytes(leaf).ok()) {
+            match &said.body {
+                Said::Receipt(receipt) => {
+                    self.windows.extend(receipt.window.map(|window| (receipt.job.clone(), window)))
+                }
+                Said::Document(document) if document.kind == "keys" => self.keys = Some(said.subject[0].digest.sha256),
+                Said::Document(_) | Said::Missed(_) => {}
+            }
+        }
+        if self.copy != Copied::NotYet {
+            let planned = !plans.is_empty();
+            self.cache(core, objects.into_iter().chain(plans).collect(), planned).await;
+        }
         self.tidy(core, old).await;
         Ok(())
     }
@@ -142,18 +177,44 @@ impl Log {
         error
     }
 
-    /// Keeps the edge for the next start. It may fail: then the next start reads the archive's tiles.
-    pub(super) async fn cache(&self, core: &Core) {
-        let cached = Cached { format: CACHE.to_owned(), origin: core.origin.clone(), edge: self.edge.clone() };
-        let (disk, path) = (core.disk.clone(), cache_path(&core.state_dir));
-        let written = blocking(move || {
-            let bytes = serde_json::to_vec(&cached)?;
-            disk.make_private_dirs(path.parent().unwrap_or(&path))?;
-            disk.replace(&path, &bytes)
-        });
-        if let Err(e) = written.await {
-            tracing::warn!(error = %e, "the log's edge could not be cached; the next start reads it from the archive");
+    /// Keeps the log's edge and newest part in `state_dir`. It may fail: then nothing is collected while the archive is away, until a
+    /// later append has kept it.
+    async fn cache(&mut self, core: &Core, mut objects: BTreeMap<String, Vec<u8>>, plans: bool) {
+        let lost = self.copy == Copied::Lost;
+        if lost {
+            match self.read_back(core).await {
+                Ok((_, seen)) => objects = seen,
+                Err(e) => {
+                    return tracing::warn!(error = %e, "the log's newest part could not be read back for state_dir/cache");
+                }
+            }
         }
+        self.keep(core, objects, plans || lost).await;
+    }
+
+    /// Keeps objects of the log that were read or written, and the edge.
+    pub(super) async fn keep(&mut self, core: &Core, objects: BTreeMap<String, Vec<u8>>, prune: bool) {
+        let cached = Cached::new(&core.origin, self.edge.clone(), self.keys, self.windows.clone());
+        let (disk, state_dir) = (core.disk.clone(), core.state_dir.clone());
+        let kept = blocking(move || {
+            cached.keep(&disk, &state_dir, &objects, prune).inspect_err(|_| cache::forget(&disk, &state_dir))
+        });
+        self.copy = match kept.await {
+            Ok(()) => Copied::Kept,
+            Err(e) => {
+                tracing::warn!(
+                    error = %e, "the log's newest part could not be kept in state_dir/cache: should the archive be away at a start before \
+                    it is, nothing is collected"
+                );
+                Copied::Lost
+            }
+        };
+    }
+
+    /// The newest part of the log, and the objects that it was read from.
+    pub(super) async fn read_back(&self, core: &Core) -> Result<(History, BTreeMap<String, Vec<u8>>), PipelineError> {
+        let (reader, place, size) = (Recorder::new(core.archive.reader()), core.archive.place(), self.edge.size());
+        blocking(move || History::read(reader.clone(), place, size).map(|history| (history, reader.seen()))).await
     }
 
     /// Removes covered decisions and the partial tiles of what is full by now. What cannot be removed now is removed at a later start.
@@ -220,40 +281,4 @@ pub(super) fn open_seal(core: &Core, bytes: &[u8]) -> Result<(Statement, Vec<u8>
     let key = core.keys.set.key(&said.key_id, Use::Receipts, said.sealed_at).map_err(|e| e.to_string())?;
     seal.verify(&key).map_err(|e| e.to_string())?;
     Ok((statement, seal.payload))
-}
-
-const CACHE: &str = "evidenced-edge/1";
-
-/// `state_dir/cache/edge.json`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cached {
-    format: String,
-    origin: String,
-    edge: Edge,
-}
-
-fn cache_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("cache").join("edge.json")
-}
-
-/// The edge that an earlier run of the agent cached; `None` where there is none that can be used.
-pub(super) fn cached_edge(state_dir: &Path, origin: &str) -> Option<Edge> {
-    let path = cache_path(state_dir);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(e) => {
-            tracing::warn!(path = %path.display(), error = %e, "cannot read the cached edge; reading the archive's tiles");
-            return None;
-        }
-    };
-    match serde_json::from_slice::<Cached>(&bytes) {
-        Ok(cached) if cached.format == CACHE && cached.origin == origin => Some(cached.edge),
-        Ok(_) => None,
-        Err(e) => {
-            tracing::warn!(path = %path.display(), error = %e, "the cached edge is damaged; reading the archive's tiles");
-            None
-        }
-    }
 }

@@ -26,15 +26,19 @@ use crate::{archive::ArchiveError, blocking::blocking};
 
 impl Inner {
     pub(super) async fn drain(self: &Arc<Self>) -> Result<Drained, PipelineError> {
-        let mut log = self.log.lock().await;
+        let mut link = self.log.lock().await;
+        let log = match &mut *link {
+            Some(log) => log,
+            None => link.insert(self.clone().connect().await?),
+        };
         if let Some(why) = &log.stopped {
             return Err(PipelineError::Stopped(why.clone()));
         }
         let before = log.edge.size();
         let mut held = Vec::new();
-        let outcome = self.drain_into(&mut log, &mut held).await;
+        let outcome = self.drain_into(log, &mut held).await;
         // Also after a failure: what is logged is settled, and known.
-        let settled = self.settle(&mut log).await;
+        let settled = self.settle(log).await;
         self.state().known = log.known();
         outcome.and(settled)?;
         Ok(Drained { logged: log.edge.size() - before, pending: 0, held })
@@ -108,7 +112,7 @@ impl Inner {
     }
 
     /// Removes the spool's entries whose leaves are in the log.
-    async fn settle(self: &Arc<Self>, log: &mut Log) -> Result<(), PipelineError> {
+    pub(super) async fn settle(self: &Arc<Self>, log: &mut Log) -> Result<(), PipelineError> {
         if log.unsettled.is_empty() {
             return Ok(());
         }

@@ -118,10 +118,12 @@ impl PipelineError {
     /// Whether it may pass by itself, or by what an operator does elsewhere: the archive is away, or a disk has no room. Then the same
     /// call is to be made again.
     pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Archive(ArchiveError::Io { .. }) | Self::Log { source: LogError::Read { .. }, .. } => true,
-            other => other.is_disk_full(),
-        }
+        self.is_away() || self.is_disk_full()
+    }
+
+    /// Whether it is the archive that does not answer, or fails; not the agent's disk.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Archive(ArchiveError::Io { .. }) | Self::Log { source: LogError::Read { .. }, .. })
     }
 
     /// Whether it is the agent's disk that has no room.

@@ -18,7 +18,7 @@ use super::{PipelineError, state::State};
 use crate::archive::SharedReader;
 
 /// The largest plan that is read.
-const MAX_PLAN: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_PLAN: u64 = 64 * 1024 * 1024;
 
 /// A plan document of the archive, by its digest.
 pub(super) fn logged_plan(reader: &dyn Reader, place: &str, digest: Digest) -> Result<Plan, PipelineError> {
@@ -48,19 +48,25 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Reads back to the plan that the newest one's watermarks ask for, and at least to the leaf `oldest`.
-    pub(super) fn read(reader: SharedReader, place: String, size: u64, oldest: u64) -> Result<Self, PipelineError> {
+    /// Reads back to the plan that the newest one's watermarks ask for.
+    pub(super) fn read(reader: SharedReader, place: String, size: u64) -> Result<Self, PipelineError> {
         let mut history =
             Self { reader, place, size, state: State::default(), leaves: BTreeSet::new(), from: size, since: None };
         let base = history.find_base()?;
         let start = base.map_or(0, |(index, _)| index);
         let (reader, place) = (history.reader.clone(), history.place.clone());
         each(&*reader, &place, size, start, size, &mut |index, leaf| history.feed(index, leaf, base))?;
-        if oldest < start {
-            history.leaves.extend(digests(&*reader, &place, size, oldest, start)?);
-        }
-        history.from = start.min(oldest);
+        history.from = start;
         Ok(history)
+    }
+
+    /// Knows the leaves from `oldest` on, too.
+    pub(super) fn reach(&mut self, oldest: u64) -> Result<(), PipelineError> {
+        if oldest < self.from {
+            self.leaves.extend(digests(&*self.reader, &self.place, self.size, oldest, self.from)?);
+            self.from = oldest;
+        }
+        Ok(())
     }
 
     /// The plan to resume from; `None`: the log's start.
@@ -117,7 +123,7 @@ impl History {
             (Some(plan), Some((at, digest))) if at == index => {
                 self.state.coverage = Coverage::resume(index, digest, &plan);
                 self.state.last_sealed = Some(statement.entry.sealed_at);
-                self.state.plan = Some((digest, plan));
+                self.state.hold(digest, plan);
                 self.state.next_index = index + 1;
             }
             (plan, _) => {
@@ -177,13 +183,7 @@ impl Search {
 }
 
 /// The digests of the leaves from `from` up to `to`.
-pub(super) fn digests(
-    reader: &dyn Reader,
-    place: &str,
-    size: u64,
-    from: u64,
-    to: u64,
-) -> Result<BTreeSet<Digest>, PipelineError> {
+fn digests(reader: &dyn Reader, place: &str, size: u64, from: u64, to: u64) -> Result<BTreeSet<Digest>, PipelineError> {
     let mut found = BTreeSet::new();
     each(reader, place, size, from, to, &mut |_, leaf| {
         found.insert(Statement::leaf_digest(leaf));

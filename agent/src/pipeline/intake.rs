@@ -160,6 +160,13 @@ impl Inner {
                 self.spool.disk.discard(staged);
                 return Ok(Spooled::Already);
             }
+            let known = |under: Digest| state.plans.iter().any(|(digest, _)| *digest == under);
+            if let Some(under) = statement.entry.plan.filter(|under| state.generation > 0 && !known(*under)) {
+                drop(state);
+                let reason = format!("it was made under the plan {under}, which is not logged");
+                let kept = self.spool.quarantine(staged, leaf, &reason);
+                return kept.map(Spooled::Quarantined).inspect_err(|_| self.spool.disk.discard(staged));
+            }
             if let (Some(job), Some(slot)) = (&job, slot)
                 && !is_due(&state.coverage, job, slot)
             {

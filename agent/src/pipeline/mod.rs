@@ -12,11 +12,13 @@
 
 mod again;
 mod append;
+mod cache;
 mod drain;
 mod entry;
 mod error;
 mod history;
 mod intake;
+mod orphans;
 mod recover;
 mod seal;
 mod spool;
@@ -128,6 +130,17 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When leaves last entered the log.
     pub logged_at: Option<Utc>,
+    /// Set while the archive is away.
+    pub away: Option<Away>,
+}
+
+/// An archive that does not answer, or fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    /// When that was first seen, in a row.
+    pub since: Utc,
+    /// What it answered last, with all causes.
+    pub why: String,
 }
 
 /// What a new plan is made from.
@@ -151,7 +164,8 @@ struct Inner {
     /// Held while an entry is made, so that sequence, slots and plans agree.
     spooling: Mutex<()>,
     state: Mutex<State>,
-    log: tokio::sync::Mutex<Log>,
+    /// `None`: the archive has been away since the start.
+    log: tokio::sync::Mutex<Option<Log>>,
     status: watch::Sender<Status>,
 }
 
@@ -163,29 +177,60 @@ impl fmt::Debug for Pipeline {
 
 impl Pipeline {
     /// Opens it: finishes an append that was decided, settles what is logged, adopts seals that have no leaf, and, where the log does
-    /// not have this `keys.json` yet, spools it as the first entry. It needs the archive; a caller whose archive is away tries again.
+    /// not have this `keys.json` yet, spools it as the first entry. While the archive is away it goes by what `state_dir` remembers:
+    /// everything is spooled, and the first drain that finds the archive does the rest.
     ///
     /// # Errors
-    /// An archive that cannot be read, that somebody else signed, or that is older than what this agent knows.
+    /// An archive that somebody else signed, or that is older than what this agent knows; one that is away, where `state_dir`
+    /// remembers nothing: then a caller tries again.
     pub async fn open(options: Options) -> Result<Self, PipelineError> {
         let spool = blocking({
             let (state_dir, disk) = (options.state_dir.clone(), options.disk.clone());
             move || Spool::open(&state_dir, disk)
         })
         .await?;
-        let (log, state, spool) = recover::recover(&options, spool).await?;
-        let status = Status { checkpoint: log.known(), pending: spool.load_of().0, ..Status::default() };
-        let inner = Inner {
+        let inner = Arc::new(Inner {
             spool,
             spooling: Mutex::new(()),
-            state: Mutex::new(state),
-            log: tokio::sync::Mutex::new(log),
-            status: watch::Sender::new(status),
+            state: Mutex::default(),
+            log: tokio::sync::Mutex::new(None),
+            status: watch::Sender::default(),
             core: options,
+        });
+        let away = match inner.clone().connect().await {
+            Ok(mut log) => {
+                inner.settle(&mut log).await?;
+                *inner.log.lock().await = Some(log);
+                inner.state().generation = 0;
+                None
+            }
+            Err(error) if error.is_away() => {
+                let remembered = blocking({
+                    let inner = inner.clone();
+                    move || recover::without_archive(&inner)
+                });
+                match remembered.await {
+                    Ok(state) => *inner.state() = state,
+                    Err(why) => {
+                        tracing::warn!("nothing can be collected without the archive: {why}");
+                        return Err(error);
+                    }
+                }
+                Some(Away { since: inner.core.clock.now(), why: chain(&error) })
+            }
+            Err(error) => return Err(error),
         };
-        let pipeline = Self(Arc::new(inner));
-        pipeline.spool_keys().await?;
-        Ok(pipeline)
+        let (checkpoint, pending) = (inner.state().known, inner.spool.load_of().0);
+        inner.status.send_modify(|status| {
+            *status = Status {
+                checkpoint,
+                pending,
+                last_error: away.as_ref().map(|away| away.why.clone()),
+                away,
+                ..Status::default()
+            };
+        });
+        Ok(Self(inner))
     }
 
     /// Builds the bundle of a run from its work directory and spools it with its receipt. The directory holds every file of the bundle
@@ -266,6 +311,10 @@ impl Pipeline {
             status.pending = pending;
             status.held = drained.as_ref().map_or(status.held, |d| d.held.len());
             status.last_error = drained.as_ref().err().map(|error| chain(error));
+            status.away = drained.as_ref().err().filter(|error| error.is_away()).map(|error| Away {
+                since: status.away.as_ref().map_or_else(|| self.0.core.clock.now(), |away| away.since),
+                why: chain(error),
+            });
         });
         drained.map(|drained| Drained { pending, ..drained })
     }
@@ -278,6 +327,16 @@ impl Pipeline {
     /// The newest plan, in the log or in the spool.
     pub fn plan(&self) -> Option<(Digest, Plan)> {
         self.0.state().plan.clone()
+    }
+
+    /// A plan that is in the newest part of the log, or in the spool, by its digest.
+    pub fn plan_of(&self, digest: Digest) -> Option<Plan> {
+        self.0.state().plans.iter().find(|(known, _)| *known == digest).map(|(_, plan)| plan.clone())
+    }
+
+    /// It grows when the archive, once it was back, told another past than `state_dir` remembered: plan and slots are then others.
+    pub fn generation(&self) -> u64 {
+        self.0.state().generation
     }
 
     /// Looks at the slots: which are due, which have a receipt in the log or in the spool.
@@ -320,31 +379,53 @@ impl Pipeline {
     pub fn options(&self) -> &Options {
         &self.0.core
     }
+}
+
+/// The largest `keys.json` that is read back.
+const MAX_KEYS: u64 = 1024 * 1024;
+
+/// How many leaves the origin's log had when an agent with this `state_dir` last published it; `None` where it knows of none.
+pub fn known_size(state_dir: &Path, origin: &str) -> Option<u64> {
+    cache::Cached::read(state_dir, origin).map(|cached| cached.edge.size()).filter(|size| *size > 0)
+}
+
+impl Inner {
+    /// Finds the archive, and brings what is known without it into agreement with it.
+    async fn connect(self: Arc<Self>) -> Result<Log, PipelineError> {
+        let mut log = recover::recover(&self).await?;
+        self.spool_keys(&mut log).await?;
+        Ok(log)
+    }
 
     /// Spools the `keys.json` in use, unless it is on its way, or the archive has it: a document is uploaded just before its leaf is
     /// appended, and a seal without a leaf is adopted at the start. (An empty log has no leaf, whatever the archive has.)
-    async fn spool_keys(&self) -> Result<(), PipelineError> {
-        let core = &self.0.core;
+    async fn spool_keys(self: &Arc<Self>, log: &mut Log) -> Result<(), PipelineError> {
+        let core = &self.core;
         let digest = Digest::of(&core.keys.document);
         let name = signing::layout::document("keys", digest);
         let (spooled, empty) = {
-            let state = self.0.state();
+            let state = self.state();
             (state.subjects.contains(&name), state.known.is_none())
         };
-        if spooled || (!empty && core.archive.digest(&name).await? == Some(digest)) {
+        if spooled {
+            return Ok(());
+        }
+        if !empty && core.archive.digest(&name).await? == Some(digest) {
+            log.keys = Some(digest);
             return Ok(());
         }
         if !empty {
             self.check_revision().await?;
         }
         let reason = format!("revision {}", core.keys.set.revision);
-        self.spool_document("keys", &reason, core.keys.document.clone()).await.map(|_| ())
+        let inner = self.clone();
+        blocking(move || inner.spool_document("keys", reason, &inner.core.keys.document)).await.map(|_| ())
     }
 
     /// A `keys.json` that the log does not have must be of a later revision than every one that it has: else verifiers would find one
     /// revision with two contents, for ever.
     async fn check_revision(&self) -> Result<(), PipelineError> {
-        let core = &self.0.core;
+        let core = &self.core;
         let trust = core.keys.set.root.fingerprint();
         for name in core.archive.list("document/keys/").await? {
             let Some(bytes) = core.archive.read(&name, MAX_KEYS).await? else { continue };
@@ -362,17 +443,7 @@ impl Pipeline {
         }
         Ok(())
     }
-}
 
-/// The largest `keys.json` that is read back.
-const MAX_KEYS: u64 = 1024 * 1024;
-
-/// How many leaves the origin's log had when an agent with this `state_dir` last published it; `None` where it knows of none.
-pub fn known_size(state_dir: &Path, origin: &str) -> Option<u64> {
-    append::cached_edge(state_dir, origin).map(|edge| edge.size()).filter(|size| *size > 0)
-}
-
-impl Inner {
     /// Never held while anything is awaited or written.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,82 +1,180 @@
-//! The start: what the log and the spool say, brought together. It only ever does what the running pipeline does too: finish a decided
-//! append, settle what is logged, spool what is to be logged. So a start after a clean stop and one after a crash are the same.
+//! The start, and the archive's return: what the log and the spool say, brought together. It only ever does what the running pipeline does
+//! too: finish a decided append, settle what is logged, spool what is to be logged. So a start after a clean stop and one after a crash
+//! are the same; and one without the archive is gone on with, once it is back, as a start would.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    io::Write,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fs, mem,
+    sync::{Arc, PoisonError},
 };
 
 use chrono::TimeDelta;
 use signing::{
+    append::MAX_APPEND,
     digest::Digest,
-    layout,
+    layout::{self, Job},
     log::{self, Checkpoint, Edge, LogError, MAX_CHECKPOINT},
     plan::Plan,
-    seal::MAX_SEAL,
-    statement::{Body as Said, Statement},
+    statement::{Body as Said, Known, Statement},
     time::Utc,
 };
 
 use super::{
-    Core, PipelineError,
-    append::{Log, MAX_BATCH, Whose, cached_edge, open_seal},
-    history::{History, digests, is_plan, logged_plan},
-    spool::{DOCUMENT, PAYLOAD, SEAL, Spool, Spooled},
+    Core, Inner, PipelineError,
+    append::{Copied, Log, MAX_BATCH, Whose},
+    cache::Cached,
+    history::{History, is_plan, logged_plan},
+    orphans::{Orphan, orphans},
+    spool::{DOCUMENT, PAYLOAD, Spool, Spooled},
     state::{State, is_due, job_of},
 };
 use crate::blocking::blocking;
 
-/// The most days whose seals are listed one by one; for more of them, all seals are.
-const MAX_DAYS: i64 = 100;
+/// What a look at the archive and the spool found.
+struct Found {
+    log: Log,
+    history: History,
+    /// By sequence.
+    entries: BTreeMap<u64, Spooled>,
+    orphans: Vec<Orphan>,
+}
 
-/// Brings log, spool and memory into agreement.
-pub(super) async fn recover(core: &Core, spool: Spool) -> Result<(Log, State, Spool), PipelineError> {
+/// Brings log, spool and memory into agreement. Runs may be spooled meanwhile.
+pub(super) async fn recover(inner: &Arc<Inner>) -> Result<Log, PipelineError> {
+    let found = look(inner).await?;
+    let inner = inner.clone();
+    blocking(move || bring_together(&inner, found)).await
+}
+
+async fn look(inner: &Arc<Inner>) -> Result<Found, PipelineError> {
+    let core = &inner.core;
     let mut log = open_log(core).await?;
     log.finish(core, Whose::Anyones).await?;
-    log.cache(core).await;
+    let next = layout::append(log.edge.size());
+    if !core.archive.removes() && core.archive.read(&next, MAX_APPEND).await?.is_some() {
+        let place = core.archive.place();
+        let detail = format!("it holds {next}, the decision of a later append: its checkpoint is an older copy");
+        return Err(PipelineError::Older { place, detail });
+    }
     log.tidy(core, log.edge.size().saturating_sub(MAX_BATCH as u64 + 1)).await;
     log.unsettled.clear();
 
-    let (spool, entries) = blocking(move || load(&spool).map(|entries| (spool, entries))).await?;
+    let entries = blocking({
+        let inner = inner.clone();
+        move || load(&inner.spool)
+    })
+    .await?;
     let size = log.edge.size();
-    for entry in &entries {
+    for entry in entries.values() {
         check_not_older(core, &entry.statement, size, &entry.dir.display().to_string())?;
     }
-    let oldest = entries.iter().map(|e| known_size(&e.statement)).min().unwrap_or(size);
-    let mut history = {
-        let (reader, place) = (core.archive.reader(), core.archive.place());
-        blocking(move || History::read(reader, place, size, oldest)).await?
-    };
+    let oldest = entries.values().map(|e| known_size(&e.statement)).min().unwrap_or(size);
+    let (mut history, objects) = log.read_back(core).await?;
+    log.keep(core, objects, true).await;
+    let history = blocking(move || history.reach(oldest).map(|()| history)).await?;
+    let pending = entries.values().filter(|entry| !history.leaves.contains(&entry.leaf)).map(|entry| entry.leaf);
+    let pending = pending.collect();
+    let (history, orphans) = orphans(core, history, &pending, size).await?;
+    Ok(Found { log, history, entries, orphans })
+}
 
-    let (logged, pending): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| history.leaves.contains(&e.leaf));
-    let orphans = orphans(core, &mut history, &pending, size).await?;
-
-    let known = log.known();
-    let core = core.clone();
-    blocking(move || {
-        spool.settle(&logged)?;
-        // Adopted entries come before pending ones: they were uploaded, and those are uploaded in order. The last is spooled first, so
-        // that after a crash the ones that are missing again come before it.
-        let mut adopted = Vec::new();
-        for orphan in orphans.into_iter().rev() {
-            adopted.push(orphan.respool(&spool)?);
+fn bring_together(inner: &Inner, found: Found) -> Result<Log, PipelineError> {
+    let Inner { core, spool, .. } = inner;
+    let _one_at_a_time = inner.spooling.lock().unwrap_or_else(PoisonError::into_inner);
+    let Found { mut log, history, mut entries, orphans } = found;
+    // What was spooled since the look is in no log.
+    for sequence in spool.pending() {
+        if let Entry::Vacant(new) = entries.entry(sequence) {
+            new.insert(spool.load(sequence)?);
         }
-        let mut state = State { known, ..history.state };
-        for entry in adopted.into_iter().rev().chain(pending) {
-            if let (Some(job), Some(slot)) = (job_of(&entry.statement).cloned(), slot_of(&entry.statement))
-                && !is_due(&state.coverage, &job, slot)
-            {
-                let reason = format!("the slot of {job} at {slot} has a receipt already, or no plan names it");
+    }
+    let (logged, pending): (Vec<_>, Vec<_>) =
+        entries.into_values().partition(|entry| history.leaves.contains(&entry.leaf));
+    log.unsettled = logged.into_iter().map(|entry| entry.leaf).collect();
+    // Adopted entries come before pending ones: they were uploaded, and those are uploaded in order. The last is spooled first, so
+    // that after a crash the ones that are missing again come before it.
+    let mut adopted = Vec::new();
+    for orphan in orphans.into_iter().rev() {
+        adopted.push(orphan.respool(spool)?);
+    }
+    let mut state = State { known: log.known(), ..history.state };
+    let mut strangers = BTreeSet::new();
+    for entry in adopted.into_iter().rev().chain(pending) {
+        let plan = spooled_plan(core, &entry)?;
+        match unfit(&state, &entry, plan.as_ref(), &strangers) {
+            None => state.enter(&entry.statement, plan),
+            Some(reason) => {
+                strangers.extend(plan.map(|_| entry.statement.subject[0].digest.sha256));
                 spool.quarantine(&entry.dir, entry.leaf, &reason)?;
-                continue;
             }
-            let plan = spooled_plan(&core, &entry)?;
-            state.enter(&entry.statement, plan);
         }
-        Ok((log, state, spool))
-    })
-    .await
+    }
+    let mut current = inner.state();
+    let until = core.clock.now() + TimeDelta::days(1);
+    if promised(&current, until) != promised(&state, until) {
+        state.generation = current.generation + 1;
+    } else {
+        state.generation = current.generation;
+    }
+    drop(mem::replace(&mut *current, state));
+    Ok(log)
+}
+
+/// What a scheduler follows: the plan, and the slots that have no receipt.
+fn promised(state: &State, until: Utc) -> (Option<Digest>, Vec<(Job, Digest, Utc)>) {
+    (state.plan.as_ref().map(|(digest, _)| *digest), state.coverage.due(until).collect())
+}
+
+/// Why an entry of the spool cannot follow what the log holds; `None` where it can. It was made without the log, from a cache that was not
+/// the newest: of a disk that was restored, or copied.
+fn unfit(state: &State, entry: &Spooled, plan: Option<&Plan>, strangers: &BTreeSet<Digest>) -> Option<String> {
+    let said = &entry.statement;
+    if let Some(under) = said.entry.plan.filter(|under| strangers.contains(under)) {
+        return Some(format!("it was made under the plan {under}, which is not logged"));
+    }
+    if let Some(plan) = plan {
+        let newest = state.plan.as_ref().map(|(digest, _)| *digest);
+        if plan.previous != newest {
+            return Some("the log has a newer plan than the one that this plan follows".to_owned());
+        }
+        if state.last_slot.is_some_and(|slot| slot >= plan.sealed_at) {
+            return Some("slots after this plan's sealing have receipts under the plan before".to_owned());
+        }
+    }
+    let (job, slot) = (job_of(said)?, slot_of(said)?);
+    let due = is_due(&state.coverage, job, slot);
+    (!due).then(|| format!("the slot of {job} at {slot} has a receipt already, or no plan names it"))
+}
+
+/// What the cache and the spool say while the archive is away; the error says why nothing can be collected upon it. Nothing is removed
+/// or quarantined upon the cache's word.
+pub(super) fn without_archive(inner: &Inner) -> Result<State, String> {
+    let Inner { core, spool, .. } = inner;
+    let cached = Cached::read(&core.state_dir, &core.origin).ok_or("state_dir/cache knows nothing of the log")?;
+    let history = cached.history(&core.state_dir).map_err(|e| signing::errors::chain(&e))?;
+    let (size, root) = (cached.edge.size(), cached.edge.root());
+    let known = (size > 0).then_some(Known { size, root });
+    let mut state = State { known, windows: cached.windows, ..history.state };
+    let mut has_keys = cached.keys == Some(Digest::of(&core.keys.document));
+    let keys = layout::document("keys", Digest::of(&core.keys.document));
+    for entry in load(spool).map_err(|e| signing::errors::chain(&e))?.into_values() {
+        if known_size(&entry.statement) > size {
+            return Err("state_dir/cache is older than what is in the spool".to_owned());
+        }
+        if history.leaves.contains(&entry.leaf) {
+            continue;
+        }
+        let plan = spooled_plan(core, &entry).map_err(|e| signing::errors::chain(&e))?;
+        if let Some(reason) = unfit(&state, &entry, plan.as_ref(), &BTreeSet::new()) {
+            return Err(format!("{} does not follow what state_dir/cache knows: {reason}", entry.dir.display()));
+        }
+        has_keys |= entry.statement.subject[0].name == keys;
+        state.enter(&entry.statement, plan);
+    }
+    if !has_keys {
+        return Err("keys.json is not the one that the log was known to have, and must be logged first".to_owned());
+    }
+    Ok(state)
 }
 
 /// Reads the checkpoint, which must be ours, and the edge of its tree.
@@ -100,7 +198,10 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
         None => Checkpoint { origin: core.origin.clone(), size: 0, root: Edge::empty().root() },
     };
 
-    let cached = cached_edge(&core.state_dir, &core.origin);
+    let (cached, keys, windows) = match Cached::read(&core.state_dir, &core.origin) {
+        Some(cached) => (Some(cached.edge), cached.keys, cached.windows),
+        None => (None, None, BTreeMap::new()),
+    };
     if let Some(cached) = &cached {
         if cached.size() > published.size {
             return Err(older(format!(
@@ -135,7 +236,9 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
             }
         }
     };
-    for name in core.archive.list("append/").await? {
+    // Where covered decisions are removed, few are left; else there is one for every append that was ever made.
+    let decisions = if core.archive.removes() { core.archive.list("append/").await? } else { Vec::new() };
+    for name in decisions {
         let at = name.strip_prefix("append/").and_then(|n| n.parse::<u64>().ok());
         if let Some(at) = at.filter(|at| *at > published.size) {
             return Err(older(format!(
@@ -144,15 +247,16 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
             )));
         }
     }
-    Ok(Log { edge, checkpoint: bytes, unsettled: BTreeSet::new(), stopped: None })
+    let (unsettled, copy) = (BTreeSet::new(), Copied::NotYet);
+    Ok(Log { edge, checkpoint: bytes, unsettled, stopped: None, keys, windows, copy })
 }
 
 /// Reads every entry; a damaged one is quarantined.
-fn load(spool: &Spool) -> Result<Vec<Spooled>, PipelineError> {
-    let mut entries = Vec::new();
+fn load(spool: &Spool) -> Result<BTreeMap<u64, Spooled>, PipelineError> {
+    let mut entries = BTreeMap::new();
     for sequence in spool.pending() {
         match spool.load(sequence).and_then(|entry| entry.check_object().map(|()| entry)) {
-            Ok(entry) => entries.push(entry),
+            Ok(entry) => drop(entries.insert(sequence, entry)),
             Err(PipelineError::Entry { entry, source }) => {
                 let leaf = Digest::of(&fs::read(spool.dir(sequence).join(PAYLOAD)).unwrap_or_default());
                 spool.quarantine(&spool.dir(sequence), leaf, &format!("{entry} is damaged: {source}"))?;
@@ -163,11 +267,11 @@ fn load(spool: &Spool) -> Result<Vec<Spooled>, PipelineError> {
     Ok(entries)
 }
 
-fn known_size(statement: &Statement) -> u64 {
+pub(super) fn known_size(statement: &Statement) -> u64 {
     statement.entry.checkpoint.map_or(0, |known| known.size)
 }
 
-fn check_not_older(core: &Core, statement: &Statement, size: u64, what: &str) -> Result<(), PipelineError> {
+pub(super) fn check_not_older(core: &Core, statement: &Statement, size: u64, what: &str) -> Result<(), PipelineError> {
     let knew = known_size(statement);
     if knew <= size {
         return Ok(());
@@ -179,7 +283,7 @@ fn check_not_older(core: &Core, statement: &Statement, size: u64, what: &str) ->
     Err(PipelineError::Older { place, detail })
 }
 
-fn slot_of(statement: &Statement) -> Option<Utc> {
+pub(super) fn slot_of(statement: &Statement) -> Option<Utc> {
     match &statement.body {
         Said::Receipt(receipt) => receipt.slot,
         Said::Missed(missed) => Some(missed.first),
@@ -206,111 +310,4 @@ fn spooled_plan(core: &Core, entry: &Spooled) -> Result<Option<Plan>, PipelineEr
         source: Box::new(e),
     })?;
     Ok(Some(plan))
-}
-
-/// A seal in the archive that has no leaf, and whose entry is not in the spool.
-struct Orphan {
-    statement: Statement,
-    payload: Vec<u8>,
-    seal: Vec<u8>,
-}
-
-impl Orphan {
-    fn respool(self, spool: &Spool) -> Result<Spooled, PipelineError> {
-        let failed = spool.failed("adopt a seal into");
-        let staged = spool.stage()?;
-        for (name, bytes) in [(PAYLOAD, &self.payload), (SEAL, &self.seal)] {
-            spool.disk.stage(&staged.join(name), |file| file.write_all(bytes)).map_err(&failed)?;
-        }
-        let sequence = spool.before();
-        spool.publish(&staged, sequence)?;
-        tracing::warn!(seal = %Statement::leaf_digest(&self.payload), "adopted a seal that the archive holds and the log does not");
-        spool.load(sequence)
-    }
-}
-
-/// Finds validly signed seals without a leaf, in the order of their sealing: the spool that held their entries was lost.
-async fn orphans(
-    core: &Core,
-    history: &mut History,
-    pending: &[Spooled],
-    size: u64,
-) -> Result<Vec<Orphan>, PipelineError> {
-    let waiting: BTreeSet<_> = pending.iter().map(|entry| entry.leaf).collect();
-    let mut unknown = BTreeMap::new();
-    for prefix in seal_prefixes(history.since, history.state.last_sealed, core.clock.now()) {
-        for name in core.archive.list(&prefix).await? {
-            let digest = name.rsplit('/').next().and_then(|file| file.strip_suffix(".sigstore.json"));
-            let Some(leaf) = digest.and_then(|digest| digest.parse::<Digest>().ok()) else { continue };
-            if history.leaves.contains(&leaf) || waiting.contains(&leaf) {
-                continue;
-            }
-            let Some(bytes) = core.archive.read(&name, MAX_SEAL).await? else { continue };
-            match open_seal(core, &bytes) {
-                Ok((statement, payload))
-                    if Statement::leaf_digest(&payload) == leaf
-                        && layout::seal(statement.entry.sealed_at, leaf) == name =>
-                {
-                    unknown.insert(leaf, Orphan { statement, payload, seal: bytes });
-                }
-                Ok(_) => tracing::error!(%name, "ALARM: a seal under a name that is not its own; not adopted"),
-                Err(why) => tracing::error!(%name, %why, "ALARM: a seal that is not ours; not adopted"),
-            }
-        }
-    }
-    let Some(oldest) = unknown.values().map(|orphan| known_size(&orphan.statement)).min() else {
-        return Ok(Vec::new());
-    };
-    // A leaf comes after every leaf that its entry knew of.
-    for orphan in unknown.values() {
-        check_not_older(core, &orphan.statement, size, "a seal in the archive")?;
-    }
-    let (reader, place, from) = (history.reader.clone(), history.place.clone(), history.from);
-    history.leaves.extend(blocking(move || digests(&*reader, &place, size, oldest, from)).await?);
-    unknown.retain(|leaf, _| !history.leaves.contains(leaf));
-
-    let mut orphans: Vec<_> = unknown.into_values().collect();
-    let plans: BTreeSet<_> =
-        orphans.iter().filter(|o| is_plan(&o.statement)).map(|o| o.statement.subject[0].digest.sha256).collect();
-    // Of what was sealed at the same instant: keys, what follows a plan before it, a plan, what follows that one.
-    let rank = |statement: &Statement| match &statement.body {
-        Said::Document(document) if document.kind == "keys" => 0,
-        Said::Document(_) if is_plan(statement) => 2,
-        _ if statement.entry.plan.is_some_and(|plan| plans.contains(&plan)) => 3,
-        _ => 1,
-    };
-    orphans.sort_by_key(|o| {
-        let said = &o.statement;
-        (known_size(said), said.entry.sealed_at, rank(said), slot_of(said))
-    });
-    let mut whole = Vec::new();
-    for orphan in orphans {
-        let subject = &orphan.statement.subject[0];
-        if matches!(orphan.statement.body, Said::Missed(_))
-            || core.archive.digest(&subject.name).await? == Some(subject.digest.sha256)
-        {
-            whole.push(orphan);
-        } else {
-            let leaf = Statement::leaf_digest(&orphan.payload);
-            tracing::error!(seal = %leaf, object = %subject.name, "ALARM: a seal without a leaf, whose object is gone or altered; not adopted");
-        }
-    }
-    Ok(whole)
-}
-
-/// The days of `seal/` that may hold seals without a leaf: from the newest plan's, and its watermarks', to now.
-fn seal_prefixes(since: Option<Utc>, last_sealed: Option<Utc>, now: Utc) -> Vec<String> {
-    let to = last_sealed.map_or(now, |last| last.max(now));
-    match since {
-        Some(since) if (to - since).num_days() <= MAX_DAYS => {
-            let mut days = BTreeSet::from([layout::day(to)]);
-            let mut day = since;
-            while day < to {
-                days.insert(layout::day(day));
-                day += TimeDelta::days(1);
-            }
-            days.into_iter().map(|day| format!("seal/{day}/")).collect()
-        }
-        _ => vec!["seal/".to_owned()],
-    }
 }

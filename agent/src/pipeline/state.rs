@@ -1,7 +1,7 @@
 //! What the pipeline knows: which plans, slots and receipts are in the log or on their way into it. It is read from log and spool at the
-//! start, and never kept anywhere.
+//! start, or, while the archive is away, from the copy of the log's newest part; it is kept nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::TimeDelta;
 use signing::{
@@ -20,6 +20,8 @@ pub(super) struct State {
     /// Leaves and pending entries fed so far.
     pub(super) next_index: u64,
     pub(super) plan: Option<(Digest, Plan)>,
+    /// The newest plans, the last one last.
+    pub(super) plans: VecDeque<(Digest, Plan)>,
     pub(super) last_sealed: Option<Utc>,
     /// The latest slot of any job that has a receipt.
     pub(super) last_slot: Option<Utc>,
@@ -28,7 +30,12 @@ pub(super) struct State {
     pub(super) subjects: BTreeSet<String>,
     /// The newest window of each job that went into the spool since the start, or was found there.
     pub(super) windows: BTreeMap<Job, Window>,
+    /// How often the archive, once it was back, told another past than was remembered.
+    pub(super) generation: u64,
 }
+
+/// Plans that are held in memory: more days than slots may stay open.
+const PLANS: usize = 40;
 
 impl State {
     /// Adds what comes next: a leaf of the log, or an entry of the spool.
@@ -54,13 +61,22 @@ impl State {
                 if let Some(plan) = plan {
                     let digest = statement.subject[0].digest.sha256;
                     self.coverage.plan(index, digest, &plan);
-                    self.plan = Some((digest, plan));
+                    self.hold(digest, plan);
                 }
             }
         }
         for finding in self.coverage.take_findings() {
             tracing::error!(code = finding.code, index, "the log's slots: {}", finding.sentence);
         }
+    }
+
+    /// The newest plan.
+    pub(super) fn hold(&mut self, digest: Digest, plan: Plan) {
+        if self.plans.len() == PLANS {
+            self.plans.pop_front();
+        }
+        self.plans.push_back((digest, plan.clone()));
+        self.plan = Some((digest, plan));
     }
 
     pub(super) fn enter(&mut self, statement: &Statement, plan: Option<Plan>) {

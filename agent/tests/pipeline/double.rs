@@ -48,6 +48,15 @@ impl Store {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes what it holds below `dir`.
+    pub fn dump(&self, dir: &std::path::Path) {
+        for (name, bytes) in &*self.objects() {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
     fn there(&self) -> io::Result<()> {
         match self.away.load(SeqCst) {
             true => Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the store is away")),

@@ -2,6 +2,7 @@
 //! spool, state and archive are lost or exchanged. Nothing is lost, nothing is doubled, and what cannot go on says so.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+mod away;
 mod catch_up;
 mod derived;
 mod double;
