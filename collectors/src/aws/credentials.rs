@@ -209,17 +209,27 @@ impl Issuer {
             .set_policy(policy.map(str::to_owned))
             .send()
             .await;
-        let nothing = || Refused { code: None, message: "the answer has no credentials in it".into() };
+        let nothing = || Refused { code: None, message: "the answer has no whole credentials in it".into() };
         let credentials = match answer {
             Ok(answer) => answer.credentials.ok_or_else(nothing)?,
             Err(SdkError::ServiceError(error)) => {
+                let status = error.raw().status();
                 let error = error.into_err();
                 let message = error.message().unwrap_or_default().to_owned();
-                return Err(Refused { code: error.code().map(str::to_owned), message });
+                return Err(match error.code() {
+                    Some(code) => Refused { code: Some(code.to_owned()), message },
+                    None if status.is_success() => Refused { code: None, message: "the answer cannot be read".into() },
+                    // Not STS's own words, but of something on the way.
+                    None => Refused { code: Some(format!("HTTP {status}")), message },
+                });
             }
             Err(error) => return Err(Refused { code: None, message: client::chain(&error) }),
         };
         let expiry = SystemTime::try_from(credentials.expiration).map_err(|_| nothing())?;
+        // The SDK reads as much of XML as there is, and takes the epoch for an instant that is missing.
+        if expiry <= SystemTime::UNIX_EPOCH {
+            return Err(nothing());
+        }
         Ok(Credentials::new(
             credentials.access_key_id,
             credentials.secret_access_key,

@@ -210,6 +210,32 @@ async fn an_account_whose_role_cannot_be_assumed_is_expected_and_unread() {
 }
 
 #[tokio::test]
+async fn what_is_no_answer_of_sts_gives_no_credentials_and_is_said() {
+    let page = "<html><body>Service Temporarily Unavailable</body></html>";
+    let cut = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE111122223333</AccessKeyId>\
+               <SecretAccessKey>s3cr3t</SecretAccessKey><SessionToken>t0k";
+    for (answer, says) in [
+        (
+            Reply::Full(400, Vec::new(), page.into()),
+            "could not be assumed: HTTP 400 (the answer has not the form of AWS's",
+        ),
+        (Reply::Full(403, Vec::new(), page.into()), "could not be assumed: HTTP 403 (something on the way refused"),
+        (ok(page), "could not be assumed: the answer cannot be read"),
+        (ok(""), "could not be assumed: the answer cannot be read"),
+        (ok(cut), "could not be assumed: the answer has no whole credentials in it"),
+    ] {
+        let server = Server::start(move |seen| match seen.call().as_str() {
+            "sts.AssumeRole" => answer.clone(),
+            other => panic!("{other} was asked without credentials"),
+        })
+        .await;
+        let run = Run::begin(&aws(&server, nothing())).await;
+        let why = run.cells("accounts")[0]["unread"].as_str().unwrap().to_owned();
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_that_answers_for_another_account_is_unread() {
     let server = Server::start(|seen| match seen.call().as_str() {
         "sts.GetCallerIdentity" => identity("444455556666"),
