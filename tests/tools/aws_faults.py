@@ -1,8 +1,9 @@
 """Faults, by rule.
 
-A rule is `{"call": "iam.*", "account": ..., "region": ..., "parameters": {...}, "after": 2, "times": 3, "do": "throttle", ...}`: `call` may
-have wildcards, the other three are equal where named; the first `after` calls that match pass, the next `times` (all, where not named)
-are faulted. Every rule that matches a call counts it; the first that refuses or breaks it decides, changes of pages add up.
+A rule is `{"call": "iam.*", "who": ..., "account": ..., "region": ..., "parameters": {...}, "after": 2, "times": 3, "do": "throttle"}`, with
+what its kind takes. `call` and `who` (the caller's ARN) may have wildcards, the next three are equal where named; the first `after` calls
+that match pass, the next `times` (all, where not named) are faulted. Every rule that matches a call counts it; the first that refuses or
+breaks it decides, changes of pages add up.
 
 do          what happens
 deny        AccessDenied in the protocol's words; `by: scp` names a service control policy, `by: boundary` a permissions boundary
@@ -53,8 +54,8 @@ class Faults:
         """Takes a rule and gives its number."""
         if rule.get("do") not in KINDS:
             raise ValueError(f"no such fault: {rule.get('do')!r}; there are {', '.join(sorted(KINDS))}")
-        known = {"call", "account", "region", "parameters", "after", "times", "do", "by", "status", "code", "message", "size", "part"}
-        if odd := set(rule) - known - {"bytes", "pause", "seconds", "body"}:
+        of_call = {"call", "who", "account", "region", "parameters", "after", "times", "do"}
+        if odd := set(rule) - of_call - {"by", "status", "code", "message", "size", "part", "bytes", "pause", "seconds", "body"}:
             raise ValueError(f"a rule has no {', '.join(sorted(odd))}")
         rule = dict(rule, number=next(self.numbers), seen=0, hit=0)
         with self.lock:
@@ -89,6 +90,7 @@ class Faults:
 def _fits(rule, call):
     return (
         fnmatch.fnmatchcase(call.name, rule.get("call", "*"))
+        and fnmatch.fnmatchcase(call.who, rule.get("who", "*"))
         and all(rule.get(name) in (None, getattr(call, name)) for name in ("account", "region"))
         and all(call.parameters.get(name) == value for name, value in rule.get("parameters", {}).items())
     )
@@ -219,7 +221,7 @@ def deliver(rules, call, given, write, stop):
     """Sends an answer as the rules say: `write(status, headers, pieces, length)` sends the head and then each piece.
 
     Gives False where the connection is to be reset."""
-    body, length, pause, size = given.body, len(given.body), 0, None
+    headers, body, length, pause, size = given.headers, given.body, len(given.body), 0, None
     for rule in rules:
         kind = rule["do"]
         if kind == "reset":
@@ -236,8 +238,10 @@ def deliver(rules, call, given, write, stop):
         elif kind in ("garbage", "empty-body", "other"):
             body = {"garbage": lambda: _garbage(rule, body), "empty-body": bytes, "other": lambda: _other(call)}[kind]()
             length = len(body)
+            # Whatever it comes from, it does not know AWS's code for an error.
+            headers = {name: value for name, value in headers.items() if name.lower() != "x-amzn-errortype"}
     pieces = [body] if size is None else (body[at : at + size] for at in range(0, len(body), size))
-    write(given.status, given.headers, _slowly(pieces, pause, stop), length)
+    write(given.status, headers, _slowly(pieces, pause, stop), length)
     return True
 
 

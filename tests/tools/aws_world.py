@@ -3,7 +3,8 @@
 It prints `{"port": ..., "access_key": ..., "secret_key": ...}` when it listens, on a port that was free, and ends when its standard input
 does: whoever started it cannot leave it behind. With `--plain` it is moto alone.
 
-GET, DELETE /_calls    the calls made: number, call, region, account, who, status, code, fault
+GET, DELETE /_calls    the calls made: number, call, region, account, who, status, code, faults, and the members by which its pages say
+                       that there are more (`pages`: `token`, `more`; null where it has none)
 GET, POST, DELETE /_faults     rules, see aws_faults.py
 GET, POST /_answers    rows, see aws_standin.py
 POST /_enforce         {"permissions": true}: policies are enforced for every principal that moto knows; {"trust": true}: roles too;
@@ -85,10 +86,10 @@ class World:
         body, query = request.body, request.query
         if without:
             query = _dropped(query, without)
-            if environ.get("HTTP_X_AMZ_TARGET"):
-                body = json.dumps({k: v for k, v in json.loads(body or b"{}").items() if k not in without}).encode()
-            elif "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
+            if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
                 body = _dropped(body.decode(), without).encode()
+            elif body.startswith(b"{"):
+                body = json.dumps({k: v for k, v in json.loads(body).items() if k not in without}).encode()
             environ["QUERY_STRING"] = query
             environ["RAW_URI"] = environ["REQUEST_URI"] = request.path + (f"?{query}" if query else "")
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
@@ -163,8 +164,11 @@ class World:
     @staticmethod
     def sent_name(call, name):
         """A parameter's name in the request."""
-        member = call.model.input_shape.members[name]
-        return member.serialization.get("name", name)
+        written = call.model.input_shape.members[name].serialization
+        sent = written.get("name", name)
+        if call.model.service_model.protocol == "ec2":
+            return written.get("queryName") or sent[0].upper() + sent[1:]
+        return sent
 
     def refused(self, call, request):
         """A refusal by signature, permission or trust, or None."""
@@ -205,6 +209,7 @@ class World:
                     "status": given.status,
                     "code": code,
                     "faults": [rule["do"] for rule in rules],
+                    "pages": _pages(call),
                     "request": f"{request.method} {request.path}",
                     "agent": request.headers.get("user-agent", ""),
                 }
@@ -275,6 +280,11 @@ def _dropped(form, names):
 
 def _json(value, status=200):
     return wire.Answer(status, {"Content-Type": "application/json"}, json.dumps(value, default=str).encode())
+
+
+def _pages(call):
+    how = standin.paging(call.name) if call else None
+    return {"token": how["token"], "more": how["more"]} if how else None
 
 
 def _code(given):

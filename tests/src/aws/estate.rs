@@ -73,18 +73,23 @@ impl Estate {
 
     /// `collect`, of these jobs or of all, and what it sealed.
     pub fn collect(&self, arguments: &[&str]) -> Collected {
+        let (code, said, bundles) = self.collect_from_all(arguments);
+        Collected { code, said, bundles: bundles.into_iter().map(|bundle| (bundle.collector(), bundle)).collect() }
+    }
+
+    /// The same where several sources are read: the exit code, both outputs, and each bundle.
+    pub fn collect_from_all(&self, arguments: &[&str]) -> (Option<i32>, String, Vec<Bundle>) {
         let output = self.run(&[&["collect"], arguments].concat());
-        let mut bundles = BTreeMap::new();
+        let mut bundles = Vec::new();
         for path in files(&self.path().join("evidence")) {
             if path.extension().is_some_and(|e| e == "zip")
                 && self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone())
             {
-                let bundle = Bundle::open(&path);
-                bundles.insert(bundle.collector(), bundle);
+                bundles.push(Bundle::open(&path));
             }
         }
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        Collected { code: output.status.code(), said, bundles }
+        (output.status.code(), said, bundles)
     }
 
     /// `verify --deep`, which must find everything intact.
@@ -180,6 +185,11 @@ impl Bundle {
     /// `aws/kms-keys`.
     pub fn collector(&self) -> String {
         self.run["collector"]["id"].as_str().expect("a run names its collector").to_owned()
+    }
+
+    /// The source's name.
+    pub fn source(&self) -> &str {
+        self.run["source"]["name"].as_str().expect("a run names its source")
     }
 
     /// `collected`, `partial` or `failed`.

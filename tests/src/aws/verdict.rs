@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, TimeDelta};
 use serde_json::{Map, Value};
 
 use super::estate::{Bundle, Collected};
@@ -12,8 +13,8 @@ pub type Restless = BTreeSet<(String, String)>;
 /// How a run under a fault differs from the sound one.
 #[derive(Debug, Default)]
 pub struct Change {
-    /// What must never be: a pass or a failure that the sound run did not have, a row that is gone without a word, a member with another
-    /// value than the sound run's.
+    /// What must never be: a row that passes, fails or is exempt and did not before, one that is gone without a word, an absence, a record
+    /// that is new or has a member with another value.
     pub wrong: Vec<String>,
     /// What is not known any more: rows, how many there are, members of records.
     pub lost: Vec<String>,
@@ -22,59 +23,75 @@ pub struct Change {
 /// Compares a run with the sound one of the same collector.
 pub fn change(sound: &Bundle, now: &Bundle, restless: &Restless) -> Change {
     let mut change = Change::default();
-    let collector = sound.collector();
     for id in sound.checks.keys() {
-        let state = |bundle: &Bundle| -> String {
-            bundle.checks.get(id).and_then(|c| c["population"]["state"].as_str()).unwrap_or("gone").to_owned()
-        };
-        let (known, state) = (state(sound) == "whole", state(now));
-        if known && state != "whole" {
-            change.lost.push(format!("{id}: its population is {state}"));
-        }
-        let unknown = now.rows(id, "unknown");
-        if unknown.difference(&sound.rows(id, "unknown")).next().is_some() {
-            change.lost.push(format!("{id}: more rows are unknown"));
-        }
-        for how in ["pass", "fail"] {
-            let (before, after) = (sound.rows(id, how), now.rows(id, how));
-            for row in after.difference(&before) {
-                change.wrong.push(format!("{collector} {id}: {row} is a {how}, and was none before"));
-            }
-            for row in before.difference(&after).filter(|row| !unknown.contains(*row) && state == "whole") {
-                change.wrong.push(format!("{collector} {id}: {row} was a {how} and is gone, of a list that is whole"));
-            }
-        }
+        check(id, sound, now, &mut change);
     }
-    for (kind, records) in &sound.records {
-        let (before, after) = (by_id(records), by_id(now.records(kind)));
-        let whole = |bundle: &Bundle| bundle.population(kind) == "whole";
-        if whole(sound) && whole(now) && before.keys().ne(after.keys()) {
-            change.wrong.push(format!("{collector}: other records of {kind}, which is whole"));
-        } else if whole(sound) && !whole(now) {
-            change.lost.push(format!("{kind} is {}", now.population(kind)));
-        }
-        for (id, record) in before {
-            for (member, value) in
-                record.iter().filter(|(member, _)| !restless.contains(&(kind.clone(), (*member).clone())))
-            {
-                match after.get(id).map(|now| &now[member]) {
-                    None => {}
-                    Some(now) if same(value, now) => {}
-                    Some(_) if EXPLAINING.contains(&member.as_str()) => {}
-                    Some(now)
-                        if is_part(now, value) && after.get(id).is_some_and(|now| says_that_it_is_a_part(now)) =>
-                    {
-                        change.lost.push(format!("{kind} {id}: {member} is of what could be read"));
-                    }
-                    Some(Value::Null) => change.lost.push(format!("{kind} {id}: {member} is not known")),
-                    Some(now) => {
-                        change.wrong.push(format!("{collector} {kind} {id}: {member} was {value} and is {now}"))
-                    }
-                }
-            }
-        }
+    for kind in sound.records.keys() {
+        records(kind, sound, now, restless, &mut change);
     }
+    let collector = sound.collector();
+    change.wrong.iter_mut().for_each(|what| *what = format!("{collector}: {what}"));
     change
+}
+
+fn check(id: &str, sound: &Bundle, now: &Bundle, change: &mut Change) {
+    let state = |bundle: &Bundle| -> String {
+        bundle.checks.get(id).and_then(|c| c["population"]["state"].as_str()).unwrap_or("gone").to_owned()
+    };
+    let (before, after) = (state(sound), state(now));
+    if after == "absent" && before != "absent" {
+        change.wrong.push(format!("{id}: its population is absent"));
+    } else if before != after {
+        change.lost.push(format!("{id}: its population is {after}"));
+    }
+    let unknown = now.rows(id, "unknown");
+    if unknown.difference(&sound.rows(id, "unknown")).next().is_some() {
+        change.lost.push(format!("{id}: more rows are unknown"));
+    }
+    for how in ["pass", "fail", "exempt"] {
+        let (rows, known) = (sound.rows(id, how), now.rows(id, how));
+        for row in known.difference(&rows) {
+            change.wrong.push(format!("{id}: {row} is a {how}, and was none before"));
+        }
+        for row in rows.difference(&known).filter(|row| !unknown.contains(*row) && after == "whole") {
+            change.wrong.push(format!("{id}: {row} was a {how} and is gone, of a list that is whole"));
+        }
+    }
+}
+
+fn records(kind: &str, sound: &Bundle, now: &Bundle, restless: &Restless, change: &mut Change) {
+    let (before, after) = (by_id(sound.records(kind)), by_id(now.records(kind)));
+    let (was, is) = (sound.population(kind), now.population(kind));
+    for (id, record) in after.iter().filter(|(id, _)| !before.contains_key(*id)) {
+        // Whether somebody is an administrator may be what is not known.
+        let known = format!("{kind} {id} is new");
+        if is != "whole" && says_that_it_is_a_part(record) { &mut change.lost } else { &mut change.wrong }.push(known);
+    }
+    if is == "absent" && was != "absent" {
+        change.wrong.push(format!("{kind} is absent"));
+    } else if was != is {
+        change.lost.push(format!("{kind} is {is}"));
+    }
+    for (id, record) in before {
+        let Some(now) = after.get(id) else {
+            if is == "whole" {
+                change.wrong.push(format!("{kind} {id} is gone, of a list that is whole"));
+            }
+            continue;
+        };
+        for (member, value) in record {
+            let found = &now[member];
+            if same(value, found)
+                || EXPLAINING.contains(&member.as_str())
+                || restless.contains(&(kind.to_owned(), member.clone()))
+            {
+                continue;
+            }
+            let known = format!("{kind} {id}: {member} was {value} and is {found}");
+            let is_less = found.is_null() || is_part(found, value) && says_that_it_is_a_part(now);
+            if is_less { &mut change.lost } else { &mut change.wrong }.push(known);
+        }
+    }
 }
 
 /// Members that say, to a person, that another is not known, and why.
@@ -96,10 +113,13 @@ fn says_that_it_is_a_part(record: &Map<String, Value>) -> bool {
         || of("not_read").as_array().is_some_and(|unread| !unread.is_empty())
 }
 
-/// Whether two values are the same, but for the minutes by which an age grew.
+/// Whether two values are the same, but for the minutes by which an age grew, and for parts of a second: to be cut into pages, answers are
+/// written anew.
 fn same(before: &Value, now: &Value) -> bool {
-    match (before.as_f64(), now.as_f64()) {
-        (Some(before), Some(now)) => (before - now).abs() < 0.5,
+    let instant = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok();
+    match (before.as_f64(), now.as_f64(), instant(before), instant(now)) {
+        (Some(before), Some(now), ..) => (before - now).abs() < 0.5,
+        (_, _, Some(before), Some(now)) => (before - now).abs() < TimeDelta::seconds(1),
         _ => before == now,
     }
 }
