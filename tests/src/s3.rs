@@ -1,21 +1,29 @@
 //! Buckets in the S3 servers that others wrote, and archives in them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+pub mod proxy;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use agent::{
     archive::{
         Archive, S3Archive,
-        s3::{ObjectLock, S3Config},
+        s3::{ObjectLock, Open, S3Config},
     },
     clock::SystemClock,
+    durable::Disk,
 };
 use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider},
 };
+
+use proxy::Proxy;
 
 /// The origin of the archives.
 pub const ORIGIN: &str = "localhost/test";
@@ -78,15 +86,26 @@ impl Bucket {
         SharedCredentialsProvider::new(Credentials::new(&self.keys.0, &self.keys.1, None, None, "test"))
     }
 
-    /// An agent's archive with these settings.
+    /// What an agent opens its archive with.
+    pub fn open<'a>(&self, config: &'a S3Config, state_dir: &'a Path, disk: &'a Disk) -> Open<'a> {
+        let (clock, own) = (Arc::new(SystemClock), Some(self.credentials()));
+        Open { config, origin: ORIGIN, state_dir, disk, clock, own }
+    }
+
+    /// An agent's archive with these settings, taken to do what S3 does.
     pub async fn archive_with(&self, config: &S3Config) -> S3Archive {
-        let archive = S3Archive::connect(config, ORIGIN, Arc::new(SystemClock), Some(self.credentials())).await;
-        archive.expect("the settings can be used")
+        let nowhere = Path::new("/nonexistent");
+        S3Archive::connect(self.open(config, nowhere, &Disk::new())).await.expect("the settings can be used")
     }
 
     /// An agent's archive.
     pub async fn archive(&self) -> S3Archive {
         self.archive_with(&self.config()).await
+    }
+
+    /// An agent's archive, asked by way of a proxy.
+    pub async fn archive_through(&self, proxy: &Proxy) -> S3Archive {
+        self.archive_with(&S3Config { endpoint: Some(proxy.endpoint()), ..self.config() }).await
     }
 
     /// The archives of several agents that share the origin.

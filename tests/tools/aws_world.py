@@ -15,6 +15,7 @@ POST /_reset           nothing was ever made, asked or faulted
 """
 
 import argparse
+import contextlib
 import io
 import json
 import logging
@@ -72,6 +73,8 @@ class World:
         self.moto.debug = True
         self.plain = plain
         self.lock = threading.Lock()
+        # moto looks and stores in two steps, where S3 does both in one.
+        self.conditional = threading.Lock()
         self.stop = threading.Event()
         self.begin()
 
@@ -95,9 +98,11 @@ class World:
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ.pop("wsgi.input_terminated", None)
+        conditional = "HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ
         try:
-            pieces, status, headers = run_wsgi_app(self.moto, environ)
-            content = b"".join(pieces)
+            with self.conditional if conditional else contextlib.nullcontext():
+                pieces, status, headers = run_wsgi_app(self.moto, environ)
+                content = b"".join(pieces)
         except Exception:  # what moto lacks, or got wrong: its own server answers likewise
             logging.exception("moto: %s %s", request.method, request.path)
             page = b"<!doctype html>\n<title>500 Internal Server Error</title>\n<h1>Internal Server Error</h1>\n"

@@ -81,6 +81,10 @@ impl Archive for Later {
         self.archive.get().is_none_or(|archive| archive.removes())
     }
 
+    fn upkeep<'a>(&'a self) -> BoxFuture<'a, Result<(), ArchiveError>> {
+        Box::pin(async move { self.archive().await?.upkeep().await })
+    }
+
     fn reader(&self) -> SharedReader {
         self.archive
             .get()

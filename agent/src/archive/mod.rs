@@ -81,6 +81,11 @@ pub trait Archive: Send + Sync {
     /// so is every name where [`Archive::removes`] says no.
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ArchiveError>>;
 
+    /// Does what is to be done at a start and once a day, such as extending retention. It may run beside everything else.
+    fn upkeep<'a>(&'a self) -> BoxFuture<'a, Result<(), ArchiveError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The same objects, for code that streams and blocks.
     fn reader(&self) -> SharedReader;
 
@@ -138,6 +143,14 @@ pub enum ArchiveError {
         path: PathBuf,
         /// The holder, where the system tells.
         pid: Option<u32>,
+    },
+    /// The store lacks what the settings ask for. Trying again does not help.
+    #[error("{place}: the store does not do what the settings ask for: {lacks}")]
+    Unfit {
+        /// The archive.
+        place: String,
+        /// What, why it matters and what to do.
+        lacks: String,
     },
     /// A name that this program never makes, or one that must not be removed.
     #[error("{place}: refused to {action} {name:?}")]

@@ -12,7 +12,10 @@ use tokio::{
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::{
-    archive::{Archive, ArchiveError, DirArchive, Later, S3Archive, SharedReader},
+    archive::{
+        Archive, ArchiveError, DirArchive, Later, S3Archive, SharedReader,
+        s3::{self, S3Config},
+    },
     blocking::blocking,
     clock::{Clock, SystemClock},
     config::{ArchivePlace, Config, Loaded, LogFormat},
@@ -30,6 +33,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// … up to this.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
+/// How often the archive's upkeep is done …
+const UPKEEP: Duration = Duration::from_secs(86_400);
+
+/// … and how soon again where it failed.
+const UPKEEP_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// Reads the configuration.
 pub fn load(path: Option<&Path>) -> anyhow::Result<Loaded> {
@@ -239,13 +248,34 @@ fn archive(config: &Config, origin: &str, disk: &Disk) -> Later {
                         let opened = blocking(move || open_directory(&directory, &state_dir, &origin, &disk));
                         Arc::new(opened.await?) as Arc<dyn Archive>
                     }
-                    ArchivePlace::S3(s3) => {
-                        Arc::new(S3Archive::connect(s3, &origin, Arc::new(SystemClock), None).await?)
-                    }
+                    ArchivePlace::S3(s3) => Arc::new(S3Archive::open(bucket(&config, s3, &origin, &disk)).await?),
                 })
             })
         }),
     )
+}
+
+/// What an archive in S3 is opened with.
+pub fn bucket<'a>(config: &'a Config, s3: &'a S3Config, origin: &'a str, disk: &'a Disk) -> s3::Open<'a> {
+    s3::Open { config: s3, origin, state_dir: &config.state_dir, disk, clock: Arc::new(SystemClock), own: None }
+}
+
+/// Does what the archive needs at a start and once a day, such as extending retention. It never ends; what fails is tried again.
+pub async fn keep_up(archive: Arc<dyn Archive>) {
+    loop {
+        let wait = match archive.upkeep().await {
+            Ok(()) => UPKEEP,
+            Err(error) => {
+                tracing::error!(
+                    "the archive's upkeep failed, and is tried again in {} min: {}",
+                    UPKEEP_AGAIN.as_secs() / 60,
+                    signing::errors::chain(&error)
+                );
+                UPKEEP_AGAIN
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
 }
 
 fn open_directory(directory: &Path, state_dir: &Path, origin: &str, disk: &Disk) -> Result<DirArchive, ArchiveError> {
@@ -277,7 +307,7 @@ pub async fn reader(config: &Config, origin: &str) -> anyhow::Result<(SharedRead
             (Arc::new(Dir::new(path)), place)
         }
         ArchivePlace::S3(s3) => {
-            let archive = S3Archive::connect(s3, origin, Arc::new(SystemClock), None).await?;
+            let archive = S3Archive::connect(bucket(config, s3, origin, &Disk::new())).await?;
             (archive.reader(), archive.place())
         }
     })
@@ -298,6 +328,7 @@ pub fn daemon(
         max_spool_bytes: config.max_spool_bytes,
         stop_within: config.stop_within.get(),
         settle: config.schedule.settle.get(),
+        retention_days: config.archive.retention_days(),
         accept_clock,
         place: Place::Own,
     };

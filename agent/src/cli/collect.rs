@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use signing::{
+    errors::chain,
     layout::{CHECKPOINT, Job, origin_directory},
     plan::NotRun,
     statement::Outcome,
@@ -144,6 +145,9 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
     match working.await.context("the agent failed")? {
         Exit::Done { .. } => {}
         Exit::Quit => bail!("ended by a second signal; what is in the spool is logged by the next start"),
+    }
+    if let Err(error) = pipeline.options().archive.upkeep().await {
+        tracing::warn!("the archive's upkeep failed, and is tried again by the next run: {}", chain(&error));
     }
     report.planned = pipeline.plan().map(|(digest, _)| digest) != before;
     Ok(report)

@@ -1,4 +1,5 @@
-//! `evidenced doctor`: tries what runs will need, seals nothing, and says what to do. It asks the sources as runs do, and writes nothing.
+//! `evidenced doctor`: tries what runs will need, seals nothing, and says what to do. It asks the sources as runs do, and writes
+//! nothing but what the proof of an archive in S3 takes.
 
 use std::{
     fs::File,
@@ -19,12 +20,18 @@ use serde::Serialize;
 use signing::{
     errors::chain,
     layout::{CHECKPOINT, origin_directory},
+    log::MAX_CHECKPOINT,
 };
 
 use super::agent;
 use crate::{
+    archive::{
+        Archive as _, S3Archive,
+        s3::{Answer, Found},
+    },
     clock::{Clock as _, SystemClock},
     config::{ArchivePlace, Config, Loaded, SourceConfig, Wish},
+    durable::Disk,
     keystore,
 };
 
@@ -73,6 +80,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         told.extend(agent_itself(&loaded).into_iter().map(own));
     }
     let runtime = agent::runtime()?;
+    if args.source.is_none() {
+        let findings = runtime.block_on(bucket(&loaded.config));
+        told.extend(findings.into_iter().map(|finding| Told { source: None, finding }));
+    }
     for (config, source) in loaded.config.sources.iter().zip(&sources) {
         if args.source.as_ref().is_none_or(|name| *name == config.name) {
             let findings = runtime.block_on(examine(&loaded.config, config, source));
@@ -162,6 +173,41 @@ fn agent_itself(loaded: &Loaded) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+/// What the archive's store does, where it is in S3.
+async fn bucket(config: &Config) -> Vec<Finding> {
+    let ArchivePlace::S3(s3) = config.archive.place() else { return Vec::new() };
+    let about = "archive";
+    let written = config.origin.clone();
+    let Some(origin) = written.or_else(|| keystore::open(&config.key_paths()).ok().map(|keys| keys.set.origin)) else {
+        let says = format!("{} is not asked: without keys there is no origin yet", s3.address());
+        return vec![Finding::unknown(about, says, "`evidenced keys init` makes keys for a new log")];
+    };
+    let disk = Disk::new();
+    let archive = match S3Archive::connect(agent::bucket(config, s3, &origin, &disk)).await {
+        Ok(archive) => archive,
+        Err(error) => return vec![Finding::wrong(about, chain(&error), "correct `archive.s3`")],
+    };
+    let mut findings: Vec<Finding> =
+        archive.examine(s3, &config.state_dir).await.into_iter().map(|found| finding(&found)).collect();
+    findings.push(match archive.read(CHECKPOINT, MAX_CHECKPOINT).await {
+        Ok(Some(_)) => Finding::fine(about, format!("{} holds the log", archive.place())),
+        Ok(None) => Finding::fine(about, format!("{} holds no log yet", archive.place())),
+        Err(error) => {
+            Finding::wrong(about, chain(&error), "give the agent what `evidenced iam-policy --archive` prints")
+        }
+    });
+    findings
+}
+
+fn finding(found: &Found) -> Finding {
+    let about = format!("archive: {}", found.property);
+    match found.answer {
+        Answer::Holds => Finding::fine(about, format!("holds: {}", found.says)),
+        Answer::Lacks => Finding::wrong(about, format!("lacks: {}", found.says), found.property.without()),
+        Answer::CannotTell => Finding::unknown(about, format!("cannot tell: {}", found.says), found.property.without()),
+    }
 }
 
 /// A directory that the agent writes: whether it can, or can make it; of the archive, whether its log can be read.

@@ -1,6 +1,7 @@
 //! `evidenced iam-policy`: prints the least permissions with which an AWS source can be read, and a CloudFormation template of the roles.
 //! It needs no credentials and asks AWS nothing; what it prints follows from the configuration and the collectors alone.
 
+mod archive;
 mod document;
 
 use std::{
@@ -36,6 +37,12 @@ pub struct Args {
     /// A policy, or a CloudFormation template of the role with it
     #[arg(long, value_enum, default_value_t = Format::Policy, value_name = "FORMAT")]
     pub format: Format,
+    /// The archive's in S3 instead: the agent's, or with --format bucket-policy the bucket's own
+    #[arg(long, conflicts_with_all = ["source", "for_", "part"])]
+    pub archive: bool,
+    /// An auditor's, who reads the archive
+    #[arg(long, requires = "archive")]
+    pub auditor: bool,
     /// Which of the policies, where they are several
     #[arg(long, value_name = "N")]
     pub part: Option<usize>,
@@ -59,6 +66,8 @@ pub enum Format {
     Policy,
     /// A CloudFormation template, as JSON: for a stack, or a stack set over all accounts
     Cloudformation,
+    /// The policy of the archive's bucket, as JSON: for --archive
+    BucketPolicy,
 }
 
 /// Prints the policy or template and exits 0; or why there is none, on standard error, and exits 2.
@@ -79,6 +88,12 @@ fn asked(
     let loaded = Config::load(args.config.as_deref(), environment)?;
     let sources = loaded.config.open_sources();
     loaded.validate(&sources)?;
+    if args.archive {
+        return Ok(serde_json::to_string_pretty(&of_archive(args, &loaded.config)?)? + "\n");
+    }
+    if args.format == Format::BucketPolicy {
+        bail!("a bucket's policy is the archive's: add --archive");
+    }
     let (aws, source) = match chosen(&loaded, sources, args.source.as_deref())? {
         Some(chosen) => chosen,
         None => {
@@ -94,6 +109,21 @@ fn asked(
     let needs = enabled(&loaded.config, &source);
     let printed = print(args, &aws, &needs, &source.name)?;
     Ok(serde_json::to_string_pretty(&printed)? + "\n")
+}
+
+/// The archive's permissions, for the configured origin, else for every origin below the prefix.
+fn of_archive(args: &Args, config: &Config) -> anyhow::Result<Value> {
+    let Some(s3) = &config.archive.s3 else {
+        bail!("the configuration has no archive in S3: write `archive.s3`");
+    };
+    let archive = archive::Archive::new(s3, config.origin.as_deref());
+    match (args.format, args.auditor) {
+        (Format::Policy, false) => Ok(archive.agent()),
+        (Format::Policy, true) => Ok(archive.auditor()),
+        (Format::BucketPolicy, false) => Ok(archive.bucket_policy()),
+        (Format::BucketPolicy, true) => bail!("a bucket has one policy, for everybody: leave --auditor out"),
+        (Format::Cloudformation, _) => bail!("the archive's permissions are printed as policies only"),
+    }
 }
 
 /// The source that is meant; `None` where no AWS source is configured, and none was named.

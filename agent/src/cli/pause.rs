@@ -109,6 +109,7 @@ async fn alone(loaded: &Loaded, reason: &str) -> anyhow::Result<()> {
     let keys = collect::open_keys(&config.key_paths())?;
     let instance = agent::take(config, &disk)?;
     let pipeline = agent::pipeline(config, keys, &instance, &disk, false).await?;
-    daemon::pause(&pipeline, &jobs, reason, config.schedule.settle.get()).await?;
+    let terms = (config.schedule.settle.get(), config.archive.retention_days());
+    daemon::pause(&pipeline, &jobs, reason, terms).await?;
     Ok(())
 }

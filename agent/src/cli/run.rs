@@ -63,8 +63,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             crate::run::AGENT
         );
         say_what_may_do_far_more(config);
+        let upkeep = tokio::spawn(agent::keep_up(pipeline.options().archive.clone()));
         let daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
         let exit = daemon.run(asked, signals).await;
+        upkeep.abort();
         drop(server);
         match exit {
             Exit::Done { late } if late.is_empty() => tracing::info!("stopped"),

@@ -45,7 +45,7 @@ use crate::{
 use hand::Hand;
 use marker::Markers;
 use one::{Ending, Outcome};
-pub use plans::{PAUSED, pause};
+pub use plans::{PAUSED, PlanTerms, pause};
 pub use stop::Exit;
 use stop::Stopping;
 
@@ -79,6 +79,8 @@ pub struct Settings {
     pub stop_within: Duration,
     /// How long a run may take from its end into the log; the plan says so.
     pub settle: Duration,
+    /// For how many days the archive keeps everything; the plan says so.
+    pub retention_days: Option<u32>,
     /// Whether the clock is to be believed at this start although it is more than a day ahead of the archive.
     pub accept_clock: bool,
     /// Where collectors run.

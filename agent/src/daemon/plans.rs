@@ -61,8 +61,8 @@ impl Daemon {
     /// Spools a plan and follows it.
     pub(super) async fn put_in_force(&mut self, kind: Kind, reason: String) -> Result<(), PipelineError> {
         let (jobs, origin) = (self.jobs.clone(), self.pipeline.options().origin.clone());
-        let settle = self.settings.settle;
-        let make = move |basis: PlanBasis<'_>| make(&jobs, kind, &origin, &reason, settle, &basis);
+        let terms = (self.settings.settle, self.settings.retention_days);
+        let make = move |basis: PlanBasis<'_>| make(&jobs, kind, &origin, &reason, terms, &basis);
         let digest = self.pipeline.spool_plan(make).await?;
         self.drain_soon();
         let now = self.clock.now();
@@ -153,7 +153,7 @@ impl Daemon {
             previous: None,
             reason,
             settle: self.settings.settle,
-            retention_days: None,
+            retention_days: self.settings.retention_days,
             watermark: &|_| None,
         };
         let same = same_promise(&before, &self.jobs.plan(head, true));
@@ -171,7 +171,7 @@ impl Daemon {
                 previous: None,
                 reason: "",
                 settle: self.settings.settle,
-                retention_days: None,
+                retention_days: self.settings.retention_days,
                 watermark: &|_| None,
             };
             if scheduled || newest.reason.starts_with(PAUSED) || same_promise(&newest, &self.jobs.plan(head, false)) {
@@ -182,19 +182,17 @@ impl Daemon {
     }
 }
 
+/// What a plan says beside its jobs: how long a run may take from its end into the log, and for how many days everything is kept.
+pub type PlanTerms = (std::time::Duration, Option<u32>);
+
 /// Puts an empty plan in force where no daemon runs, and logs it.
 ///
 /// # Errors
 /// The disk's, or the archive's: then it is in the spool, and the next start logs it.
-pub async fn pause(
-    pipeline: &Pipeline,
-    jobs: &Jobs,
-    reason: &str,
-    settle: std::time::Duration,
-) -> Result<(), PipelineError> {
+pub async fn pause(pipeline: &Pipeline, jobs: &Jobs, reason: &str, terms: PlanTerms) -> Result<(), PipelineError> {
     let (jobs, origin) = (jobs.clone(), pipeline.options().origin.clone());
     let reason = format!("{PAUSED}{reason}");
-    pipeline.spool_plan(move |basis| make(&jobs, Kind::Empty, &origin, &reason, settle, &basis)).await?;
+    pipeline.spool_plan(move |basis| make(&jobs, Kind::Empty, &origin, &reason, terms, &basis)).await?;
     pipeline.drain().await.map(drop)
 }
 
@@ -204,7 +202,7 @@ pub(super) fn make(
     kind: Kind,
     origin: &str,
     reason: &str,
-    settle: std::time::Duration,
+    (settle, retention_days): PlanTerms,
     basis: &PlanBasis<'_>,
 ) -> Plan {
     let sealed_at = basis.sealed_at;
@@ -214,7 +212,7 @@ pub(super) fn make(
         previous: basis.previous,
         reason,
         settle,
-        retention_days: None,
+        retention_days,
         watermark: &|job| Some(basis.coverage.watermark(job, sealed_at)),
     };
     match kind {

@@ -111,6 +111,7 @@ impl World {
             max_spool_bytes: None,
             stop_within: Duration::from_secs(10),
             settle: Duration::from_secs(600),
+            retention_days: None,
             accept_clock: self.accept_clock,
             place: Place::Shared,
         };

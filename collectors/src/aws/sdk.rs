@@ -1,5 +1,5 @@
-//! A configuration for the AWS SDK's own clients, made as sources make theirs: for whoever else of the program asks AWS. It holds no secret that the
-//! SDK did not find by itself.
+//! A configuration for the AWS SDK's own clients, made as sources make theirs: for whoever else of the program asks AWS. It holds no secret
+//! that the SDK did not find by itself.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -251,6 +251,8 @@ pub struct Failure {
     pub code: Option<String>,
     /// Whether a delete marker hides the object.
     pub deleted: bool,
+    /// Whether the store answered at all, and be it with something that nobody can read.
+    pub answered: bool,
     operation: &'static str,
     text: String,
     timed_out: bool,
@@ -265,6 +267,7 @@ impl Failure {
         let header = |name: &str| error.raw_response().and_then(|raw| raw.headers().get(name)).map(str::to_owned);
         let status = error.raw_response().map(|raw| raw.status().as_u16());
         let deleted = header("x-amz-delete-marker").as_deref() == Some("true");
+        let answered = error.raw_response().is_some();
         let timed_out = matches!(error, SdkError::TimeoutError(_));
         let request = header("x-amz-request-id").map(|id| format!(", request {id}")).unwrap_or_default();
         let (code, text) = match error {
@@ -283,12 +286,20 @@ impl Failure {
         };
         // An answer that broke off says nothing of what was done.
         let status = status.filter(|status| code.is_some() || *status >= 300);
-        Self { status, code, deleted, operation, text, timed_out }
+        Self { status, code, deleted, answered, operation, text, timed_out }
     }
 
     /// A failure of what was sent or read, and not of a request.
     pub fn local(operation: &'static str, text: impl Into<String>) -> Self {
-        Self { status: None, code: None, deleted: false, operation, text: text.into(), timed_out: false }
+        Self {
+            status: None,
+            code: None,
+            deleted: false,
+            answered: true,
+            operation,
+            text: text.into(),
+            timed_out: false,
+        }
     }
 
     /// Whether the store may have done it all the same.
@@ -393,6 +404,7 @@ mod tests {
             status: Some(status),
             code: Some(code.into()),
             deleted: false,
+            answered: true,
             operation: "GetObject",
             text: "GetObject was answered with 403, AccessDenied: Access Denied".into(),
             timed_out: false,

@@ -1,5 +1,5 @@
-//! Reading: whole objects within a limit, objects as a stream that goes on where it broke off, and names in order. "Not there" is only what the
-//! store says is not there.
+//! Reading: whole objects within a limit, objects as a stream that goes on where it broke off, and names in order. "Not there" is only what
+//! the store says is not there.
 
 use std::io::{self, Read};
 

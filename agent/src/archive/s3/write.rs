@@ -1,14 +1,11 @@
-//! Writing: objects are created once, and the checkpoint is compared and replaced in one. What the store's answer left open is settled by reading
-//! back. Nothing here deletes an object.
+//! Writing: objects are created once, and the checkpoint is compared and replaced in one. What the store's answer left open is settled by
+//! reading back. Nothing here deletes an object.
 
 use std::{
     fs::File,
     io::{self, Read as _},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -29,6 +26,7 @@ use tokio::sync::Mutex;
 use super::{
     client::{Failure, Store},
     config::S3Config,
+    probe::Answer,
     retention::{Retention, is_locked},
 };
 use crate::{
@@ -60,10 +58,17 @@ pub(super) struct Writer {
     legal_hold: bool,
     kms_key: Option<String>,
     storage_class: Option<StorageClass>,
-    /// Whether the store does not keep writers apart, so that a look goes before each write.
-    looks_first: AtomicBool,
+    /// Whether the store was found to honour `If-None-Match` and `If-Match`; before it was tried it is taken to.
+    honours: OnceLock<Honours>,
     /// The checkpoint as it was written or read last, with its entity tag.
     checkpoint: Mutex<Option<(Vec<u8>, String)>>,
+}
+
+/// What keeps writers apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Honours {
+    pub create_only: Answer,
+    pub compare_and_swap: Answer,
 }
 
 /// What is to be stored, with its digest.
@@ -100,18 +105,24 @@ impl Writer {
             legal_hold: config.object_lock.legal_hold,
             kms_key: config.kms_key.clone(),
             storage_class: config.storage_class.as_deref().map(StorageClass::from),
-            looks_first: AtomicBool::new(false),
+            honours: OnceLock::new(),
             checkpoint: Mutex::new(None),
         }
     }
 
-    /// The store does not keep writers apart: from now on a look goes before each write. It is enough for one agent, and for no more.
-    pub(super) fn look_first(&self) {
-        self.looks_first.store(true, Ordering::Relaxed);
+    /// What the store was found to honour. Where nothing keeps writers apart, a look goes before each write: that is enough for one agent,
+    /// and for no more.
+    pub(super) fn relies_on(&self, honours: Honours) {
+        let _ = self.honours.set(honours);
     }
 
-    fn looks_first(&self) -> bool {
-        self.looks_first.load(Ordering::Relaxed)
+    fn honours(&self) -> Honours {
+        self.honours.get().copied().unwrap_or(Honours { create_only: Answer::Holds, compare_and_swap: Answer::Holds })
+    }
+
+    /// The condition of a write that creates: none where the store refuses it, or takes no notice.
+    fn if_none_match(&self) -> Option<String> {
+        (self.honours().create_only != Answer::Lacks).then(|| "*".to_owned())
     }
 
     /// Creates an object: see [`Archive::create`](crate::archive::Archive::create).
@@ -123,7 +134,7 @@ impl Writer {
             source,
         };
         let content = Content::of(body).await.map_err(unread)?;
-        if self.looks_first()
+        if self.honours().create_only != Answer::Holds
             && let Some(created) = self.compare(name, &content).await?
         {
             return Ok(created);
@@ -181,15 +192,16 @@ impl Writer {
             Body::File(path) => return self.put_parts(name, path, content).await,
         };
         // The digest that was made before: a file that changed since is refused.
-        let request = self.request(name, bytes).if_none_match("*").checksum_sha256(base64(&content.digest.0));
+        let request = self.request(name, bytes).checksum_sha256(base64(&content.digest.0));
+        let request = request.set_if_none_match(self.if_none_match());
         let answer = request.send().await.map_err(|error| Failure::of("PutObject", error))?;
         same_checksum("PutObject", answer.checksum_sha256(), &base64(&content.digest.0))
     }
 
-    /// A write with everything that the configuration says of it, but without a condition.
-    fn request(&self, name: &str, bytes: Vec<u8>) -> PutObjectFluentBuilder {
+    /// A write to a key of the bucket with its checksum and encryption, without lock or condition.
+    pub(super) fn plain(&self, key: String, bytes: Vec<u8>) -> PutObjectFluentBuilder {
         let store = &self.store;
-        let mut request = store.client().put_object().bucket(store.bucket()).key(store.key(name));
+        let mut request = store.client().put_object().bucket(store.bucket()).key(key);
         // The algorithm too, which stores look for that want a checksum with every lock.
         request = request.checksum_algorithm(ChecksumAlgorithm::Sha256).checksum_sha256(base64(&Digest::of(&bytes).0));
         request = request.set_expected_bucket_owner(store.owner()).body(ByteStream::from(bytes));
@@ -197,6 +209,12 @@ impl Writer {
             request = request.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key);
             request = request.bucket_key_enabled(true);
         }
+        request
+    }
+
+    /// A write of an object with everything that the configuration says of it, but without a condition.
+    fn request(&self, name: &str, bytes: Vec<u8>) -> PutObjectFluentBuilder {
+        let mut request = self.plain(self.store.key(name), bytes);
         if is_locked(name) {
             if let Some(retention) = &self.retention {
                 request = request.object_lock_mode(retention.mode());
@@ -282,7 +300,8 @@ impl Writer {
         let expected = format!("{}-{}", base64(&composite.finalize()), parts.len());
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = store.client().complete_multipart_upload().bucket(store.bucket()).key(&key).upload_id(upload);
-        let request = request.set_expected_bucket_owner(store.owner()).multipart_upload(parts).if_none_match("*");
+        let request = request.set_expected_bucket_owner(store.owner()).multipart_upload(parts);
+        let request = request.set_if_none_match(self.if_none_match());
         match request.send().await {
             Ok(answer) => same_checksum("CompleteMultipartUpload", answer.checksum_sha256(), &expected),
             Err(error) => {
@@ -301,10 +320,13 @@ impl Writer {
         let failed = |action, failure| self.store.failed(action, CHECKPOINT, failure);
         // Held, so that two writers of this process do not both read and then both write.
         let mut last = self.checkpoint.lock().await;
+        let honours = self.honours();
         let mut tries = 0;
         loop {
             // What was written last is most likely still there, and where it is not, its entity tag is another.
-            let known = last.take().filter(|(bytes, _)| !self.looks_first() && Some(bytes.as_slice()) == old);
+            let known = last
+                .take()
+                .filter(|(bytes, _)| honours.compare_and_swap == Answer::Holds && Some(bytes.as_slice()) == old);
             let found = match known {
                 Some(known) => Some(known),
                 None => self.read_checkpoint().await.map_err(|failure| failed("read", failure))?,
@@ -318,8 +340,10 @@ impl Writer {
             }
             let request = self.request(CHECKPOINT, new.to_vec());
             let request = match &found {
-                Some((_, etag)) => request.if_match(etag),
-                None => request.if_none_match("*"),
+                Some((_, etag)) => {
+                    request.set_if_match((honours.compare_and_swap != Answer::Lacks).then(|| etag.clone()))
+                }
+                None => request.set_if_none_match(self.if_none_match()),
             };
             let failure = match request.send().await {
                 Ok(answer) => {

@@ -62,7 +62,8 @@ fn parts<'a, 'b>(list: &'a [&'b str], make: &dyn Fn(&[&str]) -> Value) -> Vec<&'
     parts
 }
 
-fn policy(statements: &[Value]) -> Value {
+/// A policy of these statements.
+pub fn policy(statements: &[Value]) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 

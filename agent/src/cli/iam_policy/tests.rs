@@ -38,7 +38,7 @@ const ORGANIZED: &str = "{role: 'arn:aws:iam::{account}:role/audit/read', accoun
      'arn:aws:iam::111122223333:role/discover', management_role: 'arn:aws:iam::111122223333:role/own'}}}";
 
 fn args(for_: For, format: Format) -> Args {
-    Args { config: None, source: None, for_, format, part: None }
+    Args { config: None, source: None, for_, format, archive: false, auditor: false, part: None }
 }
 
 fn printed(yaml: &str, for_: For, format: Format) -> anyhow::Result<Value> {

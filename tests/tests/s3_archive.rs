@@ -1,0 +1,207 @@
+//! The program with its archive in a bucket: from the first receipt to a verdict, killed anywhere, and beside a second agent.
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Child, Command, Output},
+};
+
+use agent::archive::Archive as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tests::{
+    aws::Ministack,
+    program::{Place, text, until},
+    s3::{Bucket, KEYS, ORIGIN, proxy::Proxy},
+};
+
+/// The job that takes least.
+const JOB: &str = "host/time-sync";
+
+struct World {
+    place: Place,
+    bucket: Bucket,
+    proxy: Proxy,
+    runtime: tokio::runtime::Runtime,
+    _server: Ministack,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = Ministack::start();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let bucket = runtime.block_on(Bucket::make(&server.endpoint(), KEYS, true));
+        let proxy = Proxy::start(server.port());
+        let world = Self { place: Place::new(), bucket, proxy, runtime, _server: server };
+        let settings = format!(
+            "origin: {ORIGIN}\nappend_every: 1s\narchive:\n  s3: {{bucket: {}, prefix: evidence/prod, region: us-east-1, endpoint: {}, \
+             path_style: true, object_lock: {{retention: 30d}}}}\n",
+            world.bucket.name,
+            world.proxy.endpoint()
+        );
+        fs::write(world.place.path().join("evidenced.yaml"), settings).unwrap();
+        world.place.expect(0, ["keys", "init", "--origin", ORIGIN]);
+        world
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.command(arguments);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.env("AWS_ACCESS_KEY_ID", KEYS.0).env("AWS_SECRET_ACCESS_KEY", KEYS.1);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn expect(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "standard output:\n{out}\nstandard error:\n{err}");
+        out
+    }
+
+    fn start(&self, name: &str, state_dir: &str) -> Child {
+        let log = fs::File::create(self.place.path().join(format!("{name}.err"))).unwrap();
+        self.command(&["run"]).env("EVIDENCED_STATE_DIR", state_dir).stderr(log).spawn().unwrap()
+    }
+
+    fn said(&self, name: &str) -> String {
+        fs::read_to_string(self.place.path().join(format!("{name}.err"))).unwrap_or_default()
+    }
+
+    /// Reads everything back into a directory, as an auditor would, and gives the names.
+    fn copy(&self, to: &Path) -> BTreeSet<String> {
+        let archive = self.runtime.block_on(self.bucket.archive());
+        let reader = archive.reader();
+        let mut names = BTreeSet::new();
+        reader
+            .list("", &mut |name| {
+                names.insert(name.to_owned());
+            })
+            .unwrap();
+        let _ = fs::remove_dir_all(to);
+        for name in &names {
+            let path = to.join("localhost+test").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, reader.read(name, 1 << 30).unwrap().unwrap()).unwrap();
+        }
+        names
+    }
+
+    /// The verdict on everything that is in the bucket.
+    fn verdict(&self) -> String {
+        let copy = self.place.path().join("copy");
+        self.copy(&copy);
+        self.expect(0, &["verify", "copy", "--trust", &self.place.root(), "--deep"])
+    }
+
+    /// No object but the checkpoint was ever written twice.
+    fn assert_created_once(&self) {
+        let listed = self.bucket.owner().list_object_versions().bucket(&self.bucket.name);
+        let listed = self.runtime.block_on(listed.prefix(self.bucket.key("")).send()).unwrap();
+        let mut seen = BTreeSet::new();
+        for key in listed.versions().iter().filter_map(|version| version.key()) {
+            assert!(key.ends_with("/checkpoint") || seen.insert(key.to_owned()), "{key} was written twice");
+        }
+        assert!(listed.delete_markers().is_empty());
+    }
+}
+
+fn stop(mut child: Child) {
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn collect_to_a_bucket_gives_receipts_that_verify_and_a_plan_that_states_the_retention() {
+    let world = World::new();
+    let said = world.expect(0, &["validate"]);
+    assert!(said.contains("Valid"), "{said}");
+    let said = world.expect(0, &["collect", JOB]);
+    assert!(said.contains(&format!("evidenced verify s3://{}/evidence/prod", world.bucket.name)), "{said}");
+    world.expect(0, &["collect", JOB]);
+    let verdict = world.verdict();
+    assert!(verdict.contains("ARCHIVE INTACT"), "{verdict}");
+    let copy = world.place.path().join("copy");
+    let plans = copy.join("localhost+test/document/plan");
+    for plan in fs::read_dir(plans).unwrap() {
+        let plan: serde_json::Value = serde_json::from_slice(&fs::read(plan.unwrap().path()).unwrap()).unwrap();
+        assert_eq!(plan["retention_days"], 30);
+    }
+    let status = world.expect(0, &["status"]);
+    assert!(status.contains("spool      0 waiting") && status.contains(" entries, root "), "{status}");
+    world.assert_created_once();
+}
+
+#[test]
+fn the_doctor_says_of_a_bucket_what_holds() {
+    let world = World::new();
+    let said = text(&world.run(&["doctor"]).stdout);
+    for property in ["versioning", "Object Lock", "create-only writes", "compare and swap", "checksums", "clock"] {
+        assert!(said.contains(&format!("fine     archive: {property}: holds: ")), "{property}: {said}");
+    }
+    assert!(said.contains("holds no log yet"), "{said}");
+}
+
+#[test]
+fn missing_credentials_are_said_with_every_place_that_was_looked_in() {
+    let world = World::new();
+    let mut command = world.command(&["collect", JOB]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("they are in none of these places"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_collect_that_is_killed_at_any_request_is_finished_by_the_next() {
+    let world = World::new();
+    world.expect(0, &["collect", JOB]);
+    world.proxy.asked();
+    world.expect(0, &["collect", JOB]);
+    let requests = world.proxy.asked().len();
+    assert!(requests > 8, "{requests}");
+    for at in 1..=requests {
+        let mut child = world.command(&["collect", JOB]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut seen = 0;
+        // Ended by itself, where this run made fewer.
+        while child.try_wait().unwrap().is_none() && seen < at {
+            seen += world.proxy.asked().len();
+            std::thread::sleep(std::time::Duration::from_micros(300));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    world.expect(0, &["collect", JOB]);
+    let verdict = world.verdict();
+    assert!(verdict.contains("ARCHIVE INTACT"), "{verdict}");
+    world.assert_created_once();
+}
+
+#[test]
+fn a_second_agent_on_the_same_origin_is_told_so_and_the_log_is_not_forked() {
+    let world = World::new();
+    let first = world.start("first", "./first.state");
+    until("the first agent", || world.said("first").contains("a plan is in force"));
+    let second = world.start("second", "./second.state");
+    let told = |name: &str| world.said(name).contains("second agent");
+    // Both go on until one of them finds the other's decision.
+    until("one of them to be told", || {
+        for state in ["./first.state", "./second.state"] {
+            let _ = world.command(&["collect", JOB]).env("EVIDENCED_STATE_DIR", state).output().unwrap();
+        }
+        told("first") || told("second")
+    });
+    stop(first);
+    stop(second);
+    let verdict = world.verdict();
+    assert!(verdict.contains("ARCHIVE INTACT"), "{verdict}");
+    world.assert_created_once();
+}
