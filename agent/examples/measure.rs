@@ -1,5 +1,6 @@
-//! Measures what grows: `measure catch-up N` spools N runs of 40 jobs and drains them into an archive in a directory. Seconds, on
-//! standard output. The tests prove what must hold; this says how long it takes here.
+//! Measures what grows: `measure catch-up N` spools N runs of 40 jobs and drains them into an archive in a directory; `measure cold N`
+//! starts on an empty disk with a log of N leaves and its newest days. Seconds, on standard output. The tests prove what must hold; this
+//! says how long it takes here.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::time::Instant;
@@ -7,6 +8,10 @@ use std::time::Instant;
 use chrono::TimeDelta;
 use evidenced::{clock::Clock as _, durable::Disk};
 
+#[path = "../tests/pipeline/double.rs"]
+mod double;
+#[path = "../tests/pipeline/long.rs"]
+mod long;
 #[path = "../tests/pipeline/support.rs"]
 mod support;
 
@@ -18,7 +23,8 @@ async fn main() {
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
     match words.first().map(String::as_str) {
         Some("catch-up") => catch_up(number(1)).await,
-        _ => panic!("measure catch-up N"),
+        Some("cold") => cold(number(1)).await,
+        _ => panic!("measure catch-up N | cold N"),
     }
 }
 
@@ -51,4 +57,28 @@ async fn catch_up(runs: i64) {
         logged as f64 / drained.as_secs_f64(),
         place.clock.now()
     );
+}
+
+async fn cold(leaves: i64) {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new(dir.path());
+    let begun = Instant::now();
+    let store = long::log(&place, leaves.unsigned_abs(), 3, 300).await;
+    store.dump(&place.archive());
+    let made = begun.elapsed().as_secs_f64();
+    drop(place.open_in(store.clone(), &Disk::new(), "counted").await.unwrap());
+    std::fs::remove_dir_all(place.state_dir()).unwrap();
+    let reads = store.reads.load(std::sync::atomic::Ordering::SeqCst);
+    println!(
+        "a log of {leaves} leaves and three days made in {made:.1} s; a cold start asks for {reads} objects and listings"
+    );
+    for start in ["cold", "warm"] {
+        let begun = Instant::now();
+        let pipeline = place.open(&Disk::new(), start).await.unwrap();
+        println!(
+            "{start} start: {:.2} s, {} entries",
+            begun.elapsed().as_secs_f64(),
+            pipeline.checkpoint().unwrap().size
+        );
+    }
 }

@@ -21,6 +21,8 @@ use tokio::{
     sync::mpsc,
 };
 
+use crate::room::Room;
+
 /// The socket's name in `state_dir`.
 pub const SOCKET: &str = "control.sock";
 
@@ -99,8 +101,17 @@ pub struct Status {
     pub held: Option<String>,
     /// Runs and documents that are not in the log yet.
     pub spooled: u64,
+    /// When the oldest of them was sealed.
+    #[serde(default)]
+    pub oldest: Option<Utc>,
     /// Why they are not, when the last try failed.
     pub trouble: Option<String>,
+    /// Set while the archive does not answer, or fails.
+    #[serde(default)]
+    pub away: Option<Away>,
+    /// The room for what waits.
+    #[serde(default)]
+    pub room: Room,
     /// The newest checkpoint known.
     pub checkpoint: Option<Known>,
     /// The newest sealing.
@@ -111,6 +122,16 @@ pub struct Status {
     pub next: Vec<Next>,
     /// The newest receipts of this daemon, the last one last.
     pub last: Vec<Ended>,
+}
+
+/// An archive that is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Away {
+    /// Since when; `None` where no daemon has watched.
+    pub since: Option<Utc>,
+    /// What it answered last.
+    pub why: String,
 }
 
 /// A run that goes on.

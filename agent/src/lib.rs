@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod lock;
 pub mod pipeline;
 pub mod rederive;
+pub mod room;
 pub mod run;
 pub mod schedule;
 pub mod scheduler;

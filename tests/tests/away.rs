@@ -47,10 +47,15 @@ fn run_collects_into_the_spool_while_the_archive_is_not_mounted_and_begins_no_ot
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("waits in the spool"), "{}", text(&output.stdout));
     assert!(is_empty(&mounted));
+    let status = place.expect(5, ["status"]);
+    assert!(status.contains("AWAY       since 20") && status.contains("Is its file system mounted"), "{status}");
+    let metrics = place.expect(0, ["status", "--prometheus"]);
+    assert!(metrics.contains("evidenced_up{origin=") && metrics.contains("evidenced_archive_away{"), "{metrics}");
 
     fs::remove_dir(&mounted).unwrap();
     fs::rename(&away, &mounted).unwrap();
     place.expect(0, ["collect", "host/mfa"]);
+    place.expect(0, ["status"]);
     stop(child);
     assert_intact(&place, "6 entries");
 }
@@ -87,6 +92,20 @@ fn what_collect_reads_while_the_archive_is_not_mounted_is_logged_by_the_next_one
     let said = text(&output.stdout);
     assert!(said.contains("waits in the spool") && said.contains("Is its file system mounted"), "{said}");
     assert!(!mounted.exists());
+    let status = place.expect(5, ["status"]);
+    assert!(status.contains("state_dir knows one of 3 entries") && status.contains("1 waiting"), "{status}");
+    let status = place.command(["status"]).env("EVIDENCED_MAX_SPOOL_BYTES", "1048576").output().unwrap();
+    assert_eq!(status.status.code(), Some(5));
+
+    let large = place.path().join("evidence.state/spool/00009999999999999999");
+    fs::create_dir(&large).unwrap();
+    fs::write(large.join("bundle.zip"), vec![b' '; 2 << 20]).unwrap();
+    let status = place.command(["status"]).env("EVIDENCED_MAX_SPOOL_BYTES", "1048576").output().unwrap();
+    assert_eq!(status.status.code(), Some(4));
+    let said = text(&status.stdout);
+    assert!(said.contains("FULL") && said.contains("max_spool_bytes (1048576)"), "{said}");
+    fs::remove_dir_all(large).unwrap();
+
     fs::rename(&away, &mounted).unwrap();
     place.expect(0, ["collect", "host/mfa"]);
     assert_intact(&place, "5 entries");

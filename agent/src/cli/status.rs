@@ -21,12 +21,14 @@ use super::{agent, table};
 use crate::{
     blocking::blocking,
     config::Loaded,
-    control::{self, Answer, Ask, Ended, Line, Status},
+    control::{self, Answer, Ask, Away, Ended, Line, Status},
     instance::Instance,
     keystore, pipeline,
+    room::{self, Level},
 };
 
 mod health;
+mod metrics;
 
 /// Receipts that are shown.
 const SHOWN: u64 = 10;
@@ -40,12 +42,16 @@ pub struct Args {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// The numbers, in Prometheus' text format; exit 0 whatever they are
+    #[arg(long, conflicts_with_all = ["json", "health"])]
+    pub prometheus: bool,
     /// Only whether the daemon is alive, in one line: exit 0 when it answers, starts, stops or waits for its archive; else 1
     #[arg(long, conflicts_with = "json")]
     pub health: bool,
 }
 
-/// Exits 0 when it could be told, whatever it is; with `--health` as [`health`] says.
+/// Exits 0 when all is well, and when no daemon runs; 3 when there is little room left for what waits, 4 when there is none, 5 when the
+/// archive is away: of several 4, then 5. With `--health` as [`health`] says.
 ///
 /// # Errors
 /// What cannot be read.
@@ -70,15 +76,28 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             None => at_rest(&loaded).await?,
         };
         let mut out = io::stdout().lock();
+        if args.prometheus {
+            metrics::print(&status, &mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         if args.json {
             serde_json::to_writer_pretty(&mut out, &status)?;
             writeln!(out)?;
         } else {
             print(&status, &mut out)?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::from(code(&status)))
     });
     agent::end(runtime, code)
+}
+
+fn code(status: &Status) -> u8 {
+    match (status.room.level, &status.away) {
+        (Level::Full, _) => 4,
+        (_, Some(_)) => 5,
+        (Level::Near, None) => 3,
+        (Level::Ok, None) => 0,
+    }
 }
 
 /// What can be seen without a daemon.
@@ -97,9 +116,14 @@ async fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
             signing::keys::KeySet::open_untrusted(&bytes)?.origin
         }
     };
-    let mut status =
-        Status { origin: origin.clone(), spooled: spooled(&config.state_dir.join("spool"))?, ..Status::default() };
-    let (archive, place) = agent::reader(config, &origin).await?;
+    let waiting = pipeline::waiting(&config.state_dir)?;
+    let mut status = Status {
+        origin: origin.clone(),
+        spooled: waiting.entries,
+        oldest: waiting.oldest,
+        room: room::look(&config.state_dir, waiting.bytes, config.max_spool_bytes),
+        ..Status::default()
+    };
     if let Some(pid) = Instance::holder(&config.state_dir) {
         let pid = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
         status.held = Some(format!(
@@ -108,18 +132,34 @@ async fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
         ));
     }
     let known = pipeline::known_size(&config.state_dir, &origin);
+    let (archive, place) = match agent::reader(config, &origin).await {
+        Ok(found) => found,
+        Err(error) => {
+            status.away = Some(Away { since: None, why: format!("{error:#}") });
+            return Ok(status);
+        }
+    };
     blocking(move || look(&*archive, &place, known, status)).await
 }
 
 /// Adds what the archive shows.
 fn look(archive: &dyn Reader, place: &str, known: Option<u64>, mut status: Status) -> anyhow::Result<Status> {
-    let Some(bytes) = archive.read(CHECKPOINT, MAX_CHECKPOINT)? else {
-        status.trouble = known.map(|size| {
-            format!(
-                "{place} holds no log, but state_dir knows one of {size} entries: is it the right place, and mounted?"
-            )
-        });
-        return Ok(status);
+    let bytes = match archive.read(CHECKPOINT, MAX_CHECKPOINT) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let lost = known.map(|size| {
+                format!(
+                    "{place} holds no log, but state_dir knows one of {size} entries: is it the right place, and mounted?"
+                )
+            });
+            status.away = lost.map(|why| Away { since: None, why });
+            return Ok(status);
+        }
+        Err(error) => {
+            let why = format!("{place}: its checkpoint cannot be read: {error}");
+            status.away = Some(Away { since: None, why });
+            return Ok(status);
+        }
     };
     let checkpoint = Checkpoint::parse_unverified(&bytes)?;
     status.checkpoint = Some(Known { size: checkpoint.size, root: checkpoint.root });
@@ -149,21 +189,6 @@ fn look(archive: &dyn Reader, place: &str, known: Option<u64>, mut status: Statu
     Ok(status)
 }
 
-fn spooled(dir: &std::path::Path) -> io::Result<u64> {
-    match std::fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(e) => Err(e),
-        Ok(found) => {
-            let mut count = 0;
-            for entry in found {
-                let name = entry?.file_name();
-                count += u64::from(name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
-            }
-            Ok(count)
-        }
-    }
-}
-
 fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let instant = |at: &Utc| rfc3339(*at);
     writeln!(out, "origin     {}", status.origin)?;
@@ -184,8 +209,18 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if let Some(at) = &status.last_sealed {
         writeln!(out, "sealed     last at {}", instant(at))?;
     }
-    writeln!(out, "spool      {} waiting", status.spooled)?;
-    if let Some(why) = &status.trouble {
+    let room = &status.room;
+    let limit = room.limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    let oldest = status.oldest.as_ref().map_or_else(String::new, |at| format!(", the oldest since {}", instant(at)));
+    writeln!(out, "spool      {} waiting, {}{limit} bytes{oldest}", status.spooled, room.bytes)?;
+    if let Some(why) = &room.why {
+        writeln!(out, "{}       {why}", if room.level == Level::Full { "FULL" } else { "NEAR" })?;
+    }
+    if let Some(away) = &status.away {
+        let since = away.since.as_ref().map_or_else(String::new, |at| format!("since {}: ", instant(at)));
+        writeln!(out, "AWAY       {since}{}", away.why)?;
+    }
+    if let Some(why) = status.trouble.as_ref().filter(|_| status.away.is_none()) {
         writeln!(out, "trouble    {why}")?;
     }
     for running in &status.running {

@@ -10,7 +10,10 @@ use super::{
     Daemon, Mode,
     plans::{Kind, PAUSED},
 };
-use crate::control::{Answer, Ask, Asked, Line};
+use crate::{
+    control::{Answer, Ask, Asked, Line},
+    room::Level,
+};
 
 /// An ask on its way.
 pub struct Hand {
@@ -90,6 +93,15 @@ impl Daemon {
                     Ok(chosen) => chosen,
                     Err(error) => return refuse(format!("{error:#}")),
                 };
+                let mut room = self.look_at_room();
+                if room.level == Level::Full && self.mode == Mode::Once {
+                    // Nothing else has asked the archive yet; what fails is told when the runs are drained.
+                    let _ = self.pipeline.drain().await;
+                    room = self.look_at_room();
+                }
+                if let Some(why) = room.why.filter(|_| room.level == Level::Full) {
+                    return refuse(format!("no run starts, since there is no room for what it reads: {why}"));
+                }
                 let derived = |job: &Job| self.jobs.get(job).is_some_and(|setup| setup.is_derived());
                 (hand.later, hand.waiting) = chosen.into_iter().partition(derived);
                 match self.mode {

@@ -35,10 +35,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    control::{Asked, Ended, Next, Running, Status},
+    control::{Asked, Away, Ended, Next, Running, Status},
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError, jitter},
+    room::{self, Level, Room, Said},
     run::{Env, Hanging, Place},
     scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
 };
@@ -106,6 +107,7 @@ pub struct Daemon {
     env: Env,
     mode: Mode,
 
+    room_said: Said,
     watch: ClockWatch,
     started: Instant,
     /// When it was last complained of the clock.
@@ -164,6 +166,7 @@ impl Daemon {
             markers,
             env,
             mode: Mode::Daemon,
+            room_said: Said::default(),
             watch,
             started: Instant::now(),
             clock_said: None,
@@ -283,9 +286,10 @@ impl Daemon {
             return now + LOOK;
         }
         self.hands_go_on();
-        let full = self.is_spool_full();
+        let room = self.look_at_room();
+        let full = room.level == Level::Full;
         if let Some(scheduler) = &mut self.scheduler {
-            scheduler.spool_full(full);
+            scheduler.no_room(room.why.filter(|_| full));
         }
         if !self.decide(now).await || full {
             self.again_at = Some(Instant::now() + AGAIN);
@@ -360,23 +364,11 @@ impl Daemon {
         says
     }
 
-    fn is_spool_full(&self) -> bool {
-        let Some(most) = self.settings.max_spool_bytes else { return false };
-        match size(&self.settings.state_dir.join("spool")) {
-            Ok(bytes) if bytes > most => {
-                tracing::error!(
-                    bytes,
-                    most,
-                    "the spool is larger than max_spool_bytes: no run starts until the archive took it"
-                );
-                true
-            }
-            Ok(_) => false,
-            Err(error) => {
-                tracing::error!(%error, "the spool cannot be measured");
-                false
-            }
-        }
+    /// The room for what waits; said where it is another than before.
+    fn look_at_room(&mut self) -> Room {
+        let room = room::look(&self.settings.state_dir, self.pipeline.spool_bytes(), self.settings.max_spool_bytes);
+        self.room_said.say(&room);
+        room
     }
 
     fn is_held(&self) -> bool {
@@ -540,7 +532,10 @@ impl Daemon {
             paused: self.paused.clone(),
             held: self.held.borrow().clone(),
             spooled: status.pending as u64,
+            oldest: self.pipeline.oldest(),
             trouble: status.last_error.or(held),
+            away: status.away.map(|away| Away { since: Some(away.since), why: away.why }),
+            room: room::look(&self.settings.state_dir, self.pipeline.spool_bytes(), self.settings.max_spool_bytes),
             checkpoint: status.checkpoint,
             last_sealed: self.pipeline.last_sealed(),
             running: running.into_iter().map(|(job, slot)| Running { job, slot }).collect(),
@@ -551,20 +546,6 @@ impl Daemon {
 }
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
-
-/// The bytes of a directory's files. What goes while it is looked at counts nothing.
-fn size(dir: &std::path::Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        bytes += match entry.metadata() {
-            Ok(about) if about.is_dir() => size(&entry.path()),
-            other => other.map(|about| about.len()),
-        }
-        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(e) })?;
-    }
-    Ok(bytes)
-}
 
 async fn at(instant: Option<Instant>) {
     match instant {

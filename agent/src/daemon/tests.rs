@@ -36,6 +36,7 @@ struct World {
     fakes: Vec<Arc<Fake>>,
     append_every: Duration,
     accept_clock: bool,
+    max_spool_bytes: Option<u64>,
 }
 
 /// An agent at work, and the ends that a test holds.
@@ -60,8 +61,9 @@ impl World {
         let shared = Path::new("/dev/shm");
         let dir = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
         let clock = Arc::new(SimClock::new(at(start)));
+        let append_every = Duration::from_secs(60);
         let world =
-            Self { dir, clock, fakes: fakes.to_vec(), append_every: Duration::from_secs(60), accept_clock: false };
+            Self { dir, clock, fakes: fakes.to_vec(), append_every, accept_clock: false, max_spool_bytes: None };
         keystore::make(&Disk::new(), &world.path("keys"), ORIGIN, at("2020-01-01T00:00:00Z")).unwrap();
         world
     }
@@ -108,7 +110,7 @@ impl World {
             state_dir,
             parallel: 4,
             append_every: self.append_every,
-            max_spool_bytes: None,
+            max_spool_bytes: self.max_spool_bytes,
             stop_within: Duration::from_secs(10),
             settle: Duration::from_secs(600),
             retention_days: None,

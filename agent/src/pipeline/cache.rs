@@ -33,6 +33,9 @@ const FORMAT: &str = "evidenced-edge/1";
 /// What is kept of names that begin so; the rest the edge has.
 const KEPT: [&str; 2] = ["tile/entries/", "document/plan/"];
 
+/// The most bytes of one copy: a log whose newest part is longer is not copied.
+const MOST: u64 = 256 << 20;
+
 /// `state_dir/cache/edge.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +94,13 @@ impl Cached {
         prune: bool,
     ) -> io::Result<()> {
         let log = log_dir(state_dir);
+        let kept = objects.iter().filter(|(name, _)| is_kept(name)).map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        if kept > MOST {
+            // Of a log without plans for schedules, which is read back as a whole: without the archive nothing is collected.
+            forget(disk, state_dir);
+            disk.make_private_dirs(&state_dir.join("cache"))?;
+            return disk.replace(&path(state_dir), &serde_json::to_vec(self)?);
+        }
         for (name, bytes) in objects.iter().filter(|(name, _)| is_kept(name)) {
             let path = log.join(name);
             if fs::read(&path).is_ok_and(|found| found == *bytes) {

@@ -27,7 +27,7 @@ mod upload;
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -40,7 +40,7 @@ use signing::{
     layout::Job,
     plan::Plan,
     slots::Coverage,
-    statement::{Counts, Known, Missed, Window},
+    statement::{Counts, Known, Missed, Statement, Window},
     time::Utc,
 };
 use tokio::sync::watch;
@@ -359,6 +359,12 @@ impl Pipeline {
         self.0.spool.load_of().0
     }
 
+    /// When the oldest entry in the spool was sealed.
+    pub fn oldest(&self) -> Option<Utc> {
+        let first = *self.0.spool.pending().first()?;
+        self.0.spool.load(first).ok().map(|entry| entry.statement.entry.sealed_at)
+    }
+
     /// The bytes of all entries in the spool.
     pub fn spool_bytes(&self) -> u64 {
         self.0.spool.load_of().1
@@ -387,6 +393,44 @@ const MAX_KEYS: u64 = 1024 * 1024;
 /// How many leaves the origin's log had when an agent with this `state_dir` last published it; `None` where it knows of none.
 pub fn known_size(state_dir: &Path, origin: &str) -> Option<u64> {
     cache::Cached::read(state_dir, origin).map(|cached| cached.edge.size()).filter(|size| *size > 0)
+}
+
+/// What a spool holds that no agent has open.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// Entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The oldest one's sealing.
+    pub oldest: Option<Utc>,
+}
+
+/// Looks into the spool of a `state_dir`, and changes nothing. What goes meanwhile counts nothing.
+///
+/// # Errors
+/// The disk's.
+pub fn waiting(state_dir: &Path) -> io::Result<Waiting> {
+    let dir = state_dir.join("spool");
+    let mut waiting = Waiting::default();
+    let sequences = match spool::sequences(&dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(waiting),
+        other => other?,
+    };
+    for sequence in sequences {
+        let entry = dir.join(format!("{sequence:020}"));
+        match spool::size(&entry) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            bytes => waiting.bytes += bytes?,
+        }
+        waiting.entries += 1;
+        if waiting.oldest.is_none()
+            && let Ok(payload) = std::fs::read(entry.join(spool::PAYLOAD))
+        {
+            waiting.oldest = Statement::from_bytes(&payload).ok().map(|statement| statement.entry.sealed_at);
+        }
+    }
+    Ok(waiting)
 }
 
 impl Inner {

@@ -6,10 +6,11 @@ use std::{
     io::Write,
 };
 
-use chrono::TimeDelta;
+use chrono::{Datelike as _, Months, NaiveDate, TimeDelta};
 use signing::{
     digest::Digest,
     layout,
+    log::TILE_WIDTH,
     seal::MAX_SEAL,
     statement::{Body as Said, Statement},
     time::Utc,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::blocking::blocking;
 
-/// The most days whose seals are listed one by one; for more of them, all seals are.
+/// The most days whose seals are listed one by one; for more of them, those of whole months are.
 const MAX_DAYS: i64 = 100;
 
 /// A seal in the archive that has no leaf, and whose entry is not in the spool.
@@ -51,29 +52,34 @@ impl Orphan {
 /// Finds validly signed seals without a leaf, in the order of their sealing: the spool that held their entries was lost.
 pub(super) async fn orphans(
     core: &Core,
-    mut history: History,
+    history: History,
     waiting: &BTreeSet<Digest>,
     size: u64,
 ) -> Result<(History, Vec<Orphan>), PipelineError> {
-    let mut unknown = BTreeMap::new();
+    let mut listed = BTreeMap::new();
     for prefix in seal_prefixes(history.since, history.state.last_sealed, core.clock.now()) {
         for name in core.archive.list(&prefix).await? {
             let digest = name.rsplit('/').next().and_then(|file| file.strip_suffix(".sigstore.json"));
             let Some(leaf) = digest.and_then(|digest| digest.parse::<Digest>().ok()) else { continue };
-            if history.leaves.contains(&leaf) || waiting.contains(&leaf) {
-                continue;
+            if !history.leaves.contains(&leaf) && !waiting.contains(&leaf) {
+                listed.insert(leaf, name);
             }
-            let Some(bytes) = core.archive.read(&name, MAX_SEAL).await? else { continue };
-            match open_seal(core, &bytes) {
-                Ok((statement, payload))
-                    if Statement::leaf_digest(&payload) == leaf
-                        && layout::seal(statement.entry.sealed_at, leaf) == name =>
-                {
-                    unknown.insert(leaf, Orphan { statement, payload, seal: bytes });
-                }
-                Ok(_) => tracing::error!(%name, "ALARM: a seal under a name that is not its own; not adopted"),
-                Err(why) => tracing::error!(%name, %why, "ALARM: a seal that is not ours; not adopted"),
+        }
+    }
+    // What was logged on the first of those days, before the newest part, an entry bundle tells for many at once.
+    let (history, listed) = blocking(move || look_back(history, listed)).await?;
+    let mut unknown = BTreeMap::new();
+    for (leaf, name) in listed {
+        let Some(bytes) = core.archive.read(&name, MAX_SEAL).await? else { continue };
+        match open_seal(core, &bytes) {
+            Ok((statement, payload))
+                if Statement::leaf_digest(&payload) == leaf
+                    && layout::seal(statement.entry.sealed_at, leaf) == name =>
+            {
+                unknown.insert(leaf, Orphan { statement, payload, seal: bytes });
             }
+            Ok(_) => tracing::error!(%name, "ALARM: a seal under a name that is not its own; not adopted"),
+            Err(why) => tracing::error!(%name, %why, "ALARM: a seal that is not ours; not adopted"),
         }
     }
     let Some(oldest) = unknown.values().map(|orphan| known_size(&orphan.statement)).min() else {
@@ -83,6 +89,7 @@ pub(super) async fn orphans(
     for orphan in unknown.values() {
         check_not_older(core, &orphan.statement, size, "a seal in the archive")?;
     }
+    let mut history = history;
     let history = blocking(move || history.reach(oldest).map(|()| history)).await?;
     unknown.retain(|leaf, _| !history.leaves.contains(leaf));
 
@@ -115,6 +122,22 @@ pub(super) async fn orphans(
     Ok((history, whole))
 }
 
+/// Reads the log back, an entry bundle at a time, for as long as that explains seals.
+fn look_back(
+    mut history: History,
+    mut listed: BTreeMap<Digest, String>,
+) -> Result<(History, BTreeMap<Digest, String>), PipelineError> {
+    while !listed.is_empty() && history.from > 0 {
+        let before = listed.len();
+        history.reach((history.from - 1) / TILE_WIDTH * TILE_WIDTH)?;
+        listed.retain(|leaf, _| !history.leaves.contains(leaf));
+        if listed.len() == before {
+            break;
+        }
+    }
+    Ok((history, listed))
+}
+
 /// The days of `seal/` that may hold seals without a leaf: from the newest plan's, and its watermarks', to now.
 fn seal_prefixes(since: Option<Utc>, last_sealed: Option<Utc>, now: Utc) -> Vec<String> {
     let to = last_sealed.map_or(now, |last| last.max(now));
@@ -128,6 +151,18 @@ fn seal_prefixes(since: Option<Utc>, last_sealed: Option<Utc>, now: Utc) -> Vec<
             }
             days.into_iter().map(|day| format!("seal/{day}/")).collect()
         }
-        _ => vec!["seal/".to_owned()],
+        Some(since) => {
+            let mut months = BTreeSet::new();
+            let (mut day, last) = (since.date_naive(), to.date_naive());
+            while day <= last {
+                months.insert(format!("seal/{}/", day.format("%Y/%m")));
+                day = day
+                    .with_day(1)
+                    .and_then(|first| first.checked_add_months(Months::new(1)))
+                    .unwrap_or(NaiveDate::MAX);
+            }
+            months.into_iter().collect()
+        }
+        None => vec!["seal/".to_owned()],
     }
 }

@@ -72,7 +72,7 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Scheduler {
     parallel: usize,
-    spool_full: bool,
+    no_room: Option<String>,
     up_since: Utc,
     jumps: Vec<(Utc, Utc)>,
     runnable: BTreeSet<Job>,
@@ -84,7 +84,7 @@ impl Scheduler {
     pub fn new(parallel: usize, up_since: Utc, runnable: impl IntoIterator<Item = Job>) -> Self {
         Self {
             parallel: parallel.max(1),
-            spool_full: false,
+            no_room: None,
             up_since,
             jumps: Vec::new(),
             runnable: runnable.into_iter().collect(),
@@ -138,9 +138,9 @@ impl Scheduler {
         self.jumps.push((from, to));
     }
 
-    /// Says whether the spool is larger than it may be: then no run starts, and slots that pass are `blocked`.
-    pub fn spool_full(&mut self, full: bool) {
-        self.spool_full = full;
+    /// Says why there is no room for what runs read, if so: then none starts, and slots that pass are `blocked`.
+    pub fn no_room(&mut self, why: Option<String>) {
+        self.no_room = why;
     }
 
     /// Asks for a run of the job by hand; asked twice before it starts, it runs once.
@@ -159,7 +159,7 @@ impl Scheduler {
                 continue;
             }
             let runnable = self.runnable.contains(job);
-            let view = View { up_since: self.up_since, jumps: &self.jumps, runnable, spool_full: self.spool_full };
+            let view = View { up_since: self.up_since, jumps: &self.jumps, runnable, no_room: self.no_room.as_deref() };
             expire(job, lane, now, &view, &mut out);
             if lane.by_hand && runnable {
                 ready.push((Utc::MIN_UTC, job.clone()));
@@ -171,7 +171,7 @@ impl Scheduler {
             }
         }
         ready.sort();
-        let room = if self.spool_full { 0 } else { self.parallel.saturating_sub(self.running()) };
+        let room = if self.no_room.is_some() { 0 } else { self.parallel.saturating_sub(self.running()) };
         for (_, job) in ready.into_iter().take(room) {
             let Some(lane) = self.lanes.get_mut(&job) else { continue };
             out.push(Decision::Start(lane.start(job, now)));
@@ -212,7 +212,7 @@ impl Scheduler {
 
     /// When to decide again, if nothing ends and nobody asks before.
     pub fn wake(&self, now: Utc) -> Option<Utc> {
-        let full = self.spool_full || self.running() >= self.parallel;
+        let full = self.no_room.is_some() || self.running() >= self.parallel;
         self.lanes
             .iter()
             .filter(|(_, lane)| lane.running.is_none())
@@ -254,7 +254,7 @@ struct View<'a> {
     up_since: Utc,
     jumps: &'a [(Utc, Utc)],
     runnable: bool,
-    spool_full: bool,
+    no_room: Option<&'a str>,
 }
 
 /// Takes the slots that can no longer start, and groups consecutive ones of one plan and cause.
@@ -298,8 +298,8 @@ fn cause(lane: &Lane, due: &Due, view: &View<'_>) -> (Cause, String) {
     if lane.blocked {
         return (Cause::Blocked, "a run could not be started, or could not be kept: no room in state_dir".into());
     }
-    if view.spool_full {
-        return (Cause::Blocked, "the spool was larger than max_spool_bytes: the archive has to take it first".into());
+    if let Some(why) = view.no_room {
+        return (Cause::Blocked, format!("no room for what a run reads: {why}"));
     }
     if let Some((from, to)) = lane.busy
         && from <= gone

@@ -253,11 +253,11 @@ fn with_a_full_spool_nothing_starts_and_what_passes_is_blocked() {
     let mut s = scheduler(4, "2026-01-01T00:00:00Z", &["a"]);
     s.adopt(digest(1), &plan("2026-01-01T00:00:00Z", &[("a", 30)]));
     let slot = at("2026-01-01T00:00:00Z");
-    s.spool_full(true);
+    s.no_room(Some("the spool is full".into()));
     assert_eq!(s.decide(slot), []);
     let gone = s.wake(slot).unwrap();
     assert_eq!(missed(&s.decide(gone)), [(slot, slot, 1, Cause::Blocked)]);
-    s.spool_full(false);
+    s.no_room(None);
     let next = s.wake(gone).unwrap();
     assert_eq!(starts(&s.decide(next)), [(job("a"), at("2026-01-01T00:30:00Z"), false)]);
 }

@@ -27,6 +27,8 @@ pub struct Store {
     pub fails_one_in: AtomicU64,
     /// How long a write takes, in milliseconds.
     pub slow: AtomicU64,
+    /// Whether nothing can be removed, as by an agent without the right to.
+    pub keeps: AtomicBool,
     writes: AtomicU64,
     /// Objects and listings that were asked for.
     pub reads: AtomicUsize,
@@ -140,6 +142,10 @@ impl Archive for Memory {
             objects.insert(CHECKPOINT.to_owned(), new.to_vec());
             Ok(())
         })
+    }
+
+    fn removes(&self) -> bool {
+        !self.keeps.load(SeqCst)
     }
 
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), ArchiveError>> {

@@ -4,10 +4,12 @@
 
 mod away;
 mod catch_up;
+mod cold;
 mod derived;
 mod double;
 mod faults;
 mod kill;
+mod long;
 mod recovery;
 mod support;
 mod way;

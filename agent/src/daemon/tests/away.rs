@@ -84,3 +84,38 @@ async fn an_old_disk_put_back_during_an_outage_takes_what_is_due_from_the_log_wh
     // 07:00 and 08:00 were read under a plan that the log never had.
     assert_eq!(total.missed.values().sum::<u64>(), 2, "{total:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn at_its_limit_the_spool_takes_receipts_of_missed_slots_and_no_runs_and_says_so_before() {
+    use crate::room::Level;
+    let fake = Fake::new("test/hourly", "@hourly", [Act::Good]);
+    let mut world = World::new("2026-06-01T00:30:00Z", std::slice::from_ref(&fake));
+    world.start().await.stop().await;
+    world.max_spool_bytes = Some(60_000);
+    fs::write(world.path("away"), b"").unwrap();
+    let agent = world.start().await;
+    let mut levels = Vec::new();
+    for _ in 0..48 {
+        sleep(Duration::from_secs(3600)).await;
+        let status = agent.status().await;
+        assert!(status.away.is_some() && status.oldest.is_some() && status.room.bytes > 0, "{status:?}");
+        levels.push(status.room.level);
+    }
+    assert!(levels.is_sorted(), "{levels:?}");
+    levels.dedup();
+    assert_eq!(levels, [Level::Ok, Level::Near, Level::Full]);
+    let runs = fake.runs.load(Ordering::SeqCst);
+    assert!((3..40).contains(&runs), "{runs} runs");
+    let refused = agent.ask(Ask::Collect { only: Vec::new() }).await;
+    assert!(matches!(&refused[..], [Answer::Refused(why)] if why.contains("max_spool_bytes (60000)")), "{refused:?}");
+
+    fs::remove_file(world.path("away")).unwrap();
+    sleep(Duration::from_secs(2 * 3600)).await;
+    let status = agent.status().await;
+    assert_eq!((status.room.level, status.away, status.spooled), (Level::Ok, None, 0));
+    assert!(fake.runs.load(Ordering::SeqCst) > runs, "runs start again");
+    assert_eq!(agent.stop().await, done());
+    let total = world.verify().coverage.unwrap().total;
+    assert_eq!(total.uncovered, 0, "{total:?}");
+    assert!(total.missed.len() == 1 && total.missed[&Cause::Blocked] > 5, "{total:?}");
+}
