@@ -39,7 +39,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it and waits until it says that it listens.
-    fn start(script: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(script: &str, arguments: &[&str]) -> Self {
         let log = tempfile::NamedTempFile::new().expect("a log file can be made");
         let mut child = python()
             .arg(script)

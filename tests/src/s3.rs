@@ -23,6 +23,7 @@ use aws_sdk_s3::{
     config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider},
 };
 
+use crate::{aws::Server, tools};
 use proxy::Proxy;
 
 /// The origin of the archives.
@@ -30,6 +31,35 @@ pub const ORIGIN: &str = "localhost/test";
 
 /// What the servers without permissions take.
 pub const KEYS: (&str, &str) = ("AKIDTEST", "secret-for-this-machine-only");
+
+/// Ceph's S3 server, which refuses what Object Lock must refuse, with a cluster in memory.
+pub struct Radosgw(Server);
+
+impl Radosgw {
+    /// Starts it; `None`, with the reason printed, where Debian's packages are not installed.
+    pub fn start() -> Option<Self> {
+        let programs =
+            ["radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool"];
+        if let Some(missing) = programs.iter().find(|program| tools::which(program).is_none()) {
+            eprintln!(
+                "SKIPPED: {missing} is not installed; Debian has it in radosgw, ceph-mon, ceph-mgr, ceph-osd and ceph-common"
+            );
+            return None;
+        }
+        Some(Self(Server::start("s3_radosgw.py", &[])))
+    }
+
+    /// Its owner's keys.
+    pub const KEYS: (&str, &str) = ("AKIDRADOSGW", "for-tests-on-this-machine-only");
+}
+
+impl std::ops::Deref for Radosgw {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
 
 /// A bucket that nobody else has.
 pub struct Bucket {

@@ -8,12 +8,15 @@ use std::{
     process::{Child, Command, Output},
 };
 
-use agent::archive::Archive as _;
+use agent::archive::{Archive as _, Body};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{
     aws::Ministack,
     program::{Place, text, until},
-    s3::{Bucket, KEYS, ORIGIN, proxy::Proxy},
+    s3::{
+        Bucket, KEYS, ORIGIN,
+        proxy::{Fault, Proxy},
+    },
 };
 
 /// The job that takes least.
@@ -204,4 +207,71 @@ fn a_second_agent_on_the_same_origin_is_told_so_and_the_log_is_not_forked() {
     let verdict = world.verdict();
     assert!(verdict.contains("ARCHIVE INTACT"), "{verdict}");
     world.assert_created_once();
+}
+
+/// The rights that a request needs, by AWS's service authorization reference for S3.
+fn rights(method: &str, path: &str) -> Vec<&'static str> {
+    let (_, query) = path.split_once('?').unwrap_or((path, ""));
+    let is = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    match method {
+        "GET" if is("versioning") => vec!["s3:GetBucketVersioning"],
+        "GET" if is("object-lock") => vec!["s3:GetBucketObjectLockConfiguration"],
+        "GET" if is("uploads") => vec!["s3:ListBucketMultipartUploads"],
+        "GET" if is("list-type") => vec!["s3:ListBucket"],
+        "GET" => vec!["s3:GetObject"],
+        // Its answer is read for the object's retention.
+        "HEAD" => vec!["s3:GetObject", "s3:GetObjectRetention"],
+        "PUT" if is("retention") => vec!["s3:PutObjectRetention"],
+        "PUT" | "POST" => vec!["s3:PutObject"],
+        "DELETE" if is("uploadId") => vec!["s3:AbortMultipartUpload"],
+        _ => panic!("{method} {path} is nothing that the agent may do"),
+    }
+}
+
+#[test]
+fn the_printed_policy_has_every_right_that_the_agent_uses_and_none_that_it_does_not() {
+    let world = World::new();
+    world.expect(0, &["collect", JOB]);
+    let large = world.place.path().join("large");
+    fs::write(&large, vec![7; (16 << 20) + 1]).unwrap();
+    let archive = world.runtime.block_on(world.bucket.archive_through(&world.proxy));
+    world.runtime.block_on(async {
+        world.proxy.fault("PUT", "partNumber=2", 1_000, Fault::Refuse(403, "AccessDenied"));
+        archive.create("bundle/large.zip", Body::File(large.clone())).await.unwrap_err();
+        world.proxy.sound();
+        archive.create("bundle/large.zip", Body::File(large)).await.unwrap();
+        archive.list("").await.unwrap();
+        archive.renew().await.unwrap();
+    });
+    let used: BTreeSet<&str> =
+        world.proxy.asked().iter().flat_map(|asked| rights(&asked.method, &asked.path)).collect();
+    let policy: serde_json::Value = serde_json::from_str(&world.expect(0, &["iam-policy", "--archive"])).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    let actions = statements.iter().flat_map(|statement| statement["Action"].as_array().unwrap());
+    let allowed: BTreeSet<&str> = actions.map(|action| action.as_str().unwrap()).collect();
+    assert_eq!(used, allowed);
+
+    let bucket: serde_json::Value =
+        serde_json::from_str(&world.expect(0, &["iam-policy", "--archive", "--format", "bucket-policy"])).unwrap();
+    let text = bucket.to_string();
+    for part in ["s3:if-none-match", "s3:if-match", "s3:ObjectCreationOperation", "s3:DeleteObjectVersion"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_bundle_costs_few_requests_and_is_sent_once() {
+    let world = World::new();
+    world.expect(0, &["collect", JOB]);
+    world.proxy.asked();
+    world.expect(0, &["collect", JOB]);
+    let asked = world.proxy.asked();
+    let puts: Vec<_> = asked.iter().filter(|asked| asked.method == "PUT").collect();
+    let of = |part: &str| puts.iter().filter(|asked| asked.path.contains(part)).count();
+    let sent: usize = puts.iter().map(|asked| asked.bytes).sum();
+    eprintln!("{} requests for a run of one job, {} of them writes, {sent} bytes sent", asked.len(), puts.len());
+    assert_eq!((of("/bundle/"), of("/seal/"), of("/append/"), of("/checkpoint")), (1, 1, 1, 1));
+    let path = |part: &str| puts.iter().position(|asked| asked.path.contains(part));
+    assert!(path("/bundle/") < path("/seal/") && path("/seal/") < path("/append/"), "{puts:?}");
+    assert!(path("/append/") < path("/checkpoint"), "{puts:?}");
 }

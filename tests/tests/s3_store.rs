@@ -18,7 +18,10 @@ use aws_sdk_s3::types::{
 use chrono::TimeDelta;
 use tests::{
     aws::{Ministack, Moto},
-    s3::{Bucket, KEYS, ORIGIN, proxy::Proxy},
+    s3::{
+        Bucket, KEYS, ORIGIN,
+        proxy::{Fault, Proxy},
+    },
 };
 
 fn answers(found: &[agent::archive::s3::Found]) -> BTreeMap<String, Answer> {
@@ -122,6 +125,25 @@ async fn a_restart_writes_nothing_to_find_out_again_unless_the_settings_changed(
     let elsewhere = tempfile::tempdir().unwrap();
     let away = S3Archive::open(bucket.open(&config, elsewhere.path(), &disk)).await.unwrap_err();
     assert!(matches!(away, ArchiveError::Io { .. }), "{away}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_lost_make_no_store_look_weak() {
+    let server = Ministack::start();
+    for part in ["/create", "/replace", "/checksum"] {
+        let state = tempfile::tempdir().unwrap();
+        let bucket = Bucket::make(&server.endpoint(), KEYS, true).await;
+        let proxy = Proxy::start(server.port());
+        let config = S3Config { endpoint: Some(proxy.endpoint()), ..bucket.config() };
+        for times in 1..4 {
+            proxy.fault("PUT", part, times, Fault::LoseAnswer);
+            let found = examined(&bucket, &config, state.path()).await;
+            assert!(found.values().all(|answer| *answer != Answer::Lacks), "{part}, {times} lost: {found:?}");
+        }
+        proxy.fault("PUT", part, 1_000, Fault::Refuse(403, "AccessDenied"));
+        let found = examined(&bucket, &config, state.path()).await;
+        assert!(found.values().any(|answer| *answer == Answer::CannotTell), "{part}: {found:?}");
+    }
 }
 
 /// Mode and end of an object's retention, in seconds.

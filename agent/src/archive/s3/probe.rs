@@ -6,6 +6,7 @@ use std::{fmt, path::Path};
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
+use rand_core::RngCore as _;
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
 
@@ -232,29 +233,44 @@ async fn create_only(writer: &Writer) -> Found {
 
 async fn compare_and_swap(writer: &Writer) -> Found {
     let (property, key) = (Property::CompareAndSwap, key(&writer.store, "replace"));
+    let put = async |fits: Option<&str>, bytes: &[u8]| {
+        let request = writer.plain(key.clone(), bytes.to_vec());
+        let request = match fits {
+            Some(etag) => request.if_match(etag),
+            None => request.if_none_match("*"),
+        };
+        request.send().await.map_err(|error| Failure::of("PutObject", error))
+    };
+    let refused = |failure: Failure| match is_unknown(&failure) {
+        true => Found::new(property, Answer::Lacks, format!("the condition is refused: {failure}")),
+        false => Found::untold(property, &failure),
+    };
     let there = match writer.store.get_key(key.clone(), None, None).await {
-        Ok(object) => Some(object.etag),
-        Err(failure) if failure.is_absent() => None,
+        Ok(object) => object.etag,
+        Err(failure) if failure.is_absent() => match put(None, b"one").await {
+            Ok(made) => made.e_tag().unwrap_or_default().to_owned(),
+            Err(failure) => return refused(failure),
+        },
         Err(failure) => return Found::untold(property, &failure),
     };
-    if there.is_none() {
-        let request = writer.plain(key.clone(), b"one".to_vec()).if_none_match("*");
-        if let Err(failure) = request.send().await.map_err(|error| Failure::of("PutObject", error))
-            && !is_unknown(&failure)
-        {
-            return Found::untold(property, &failure);
-        }
+    match put(Some(NEVER), b"two").await {
+        Ok(_) => return Found::new(property, Answer::Lacks, "a write with an `If-Match` that does not fit succeeded"),
+        Err(failure) if !failure.is_precondition() => return refused(failure),
+        Err(_) => {}
     }
-    let request = writer.plain(key, b"two".to_vec()).if_match(NEVER);
-    match request.send().await.map_err(|error| Failure::of("PutObject", error)) {
-        Ok(_) => Found::new(property, Answer::Lacks, "a write with an `If-Match` that does not fit succeeded"),
-        Err(failure) if failure.is_precondition() => {
-            Found::new(property, Answer::Holds, "a write with an `If-Match` that does not fit was refused (412)")
-        }
-        Err(failure) if is_unknown(&failure) => {
-            Found::new(property, Answer::Lacks, format!("`If-Match` is refused: {failure}"))
-        }
-        Err(failure) => Found::untold(property, &failure),
+    let holds = || Found::new(property, Answer::Holds, "only the write with an `If-Match` that fits succeeded");
+    let mut random = [0; 16];
+    rand_core::OsRng.fill_bytes(&mut random);
+    let failure = match put(Some(&there), &random).await {
+        Ok(_) => return holds(),
+        Err(failure) if failure.is_precondition() => failure,
+        Err(failure) => return refused(failure),
+    };
+    // Refused at its second try, after the answer to the first was lost; or the store compares with something else than it gave.
+    match writer.store.get_key(key.clone(), None, None).await {
+        Ok(object) if object.etag != there => holds(),
+        Ok(_) => Found::new(property, Answer::Lacks, "a write with an `If-Match` that fits was refused (412)"),
+        Err(_) => Found::untold(property, &failure),
     }
 }
 
