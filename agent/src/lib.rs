@@ -14,6 +14,7 @@ pub mod keystore;
 pub mod ledger;
 pub mod lock;
 pub mod pipeline;
+pub mod pull;
 pub mod rederive;
 pub mod room;
 pub mod run;

@@ -35,6 +35,25 @@ pub trait Reader: Sync {
         }
         Ok(Some(bytes))
     }
+
+    /// Names every object that a later version or a delete marker covers, and says by what. What is read under its name is the original.
+    fn covered(&self, _each: &mut dyn FnMut(&str, &str)) {}
+
+    /// How the objects that were read so far are held in place.
+    fn hold(&self) -> Hold {
+        Hold::Nothing
+    }
+}
+
+/// How firmly a store holds objects in place against whoever may write to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// Not at all, or it is not known.
+    Nothing,
+    /// Some objects, or with exceptions: which, in words.
+    Weak(String),
+    /// All that was read: how and until when, in words.
+    Firm(String),
 }
 
 /// One origin in a directory.

@@ -8,8 +8,11 @@ pub mod doctor;
 mod host_exec;
 pub mod iam_policy;
 pub mod keys;
+mod meter;
 pub mod pause;
+mod place;
 mod plain;
+pub mod pull;
 pub mod run;
 pub mod show;
 pub mod status;
@@ -43,6 +46,8 @@ enum Command {
     Status(status::Args),
     /// Check an archive, offline: what is proved of it, and what is not
     Verify(verify::Args),
+    /// Copy an archive, or a part of it by dates, into a directory that verifies offline
+    Pull(pull::Args),
     /// Print entries, bundles and documents for a person
     Show(show::Args),
     /// Check the configuration, and show what would run
@@ -72,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(&args),
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(args),
+        Command::Pull(args) => pull::run(&args),
         Command::Show(args) => show::run(args),
         Command::Validate(args) => validate::run(&args),
         Command::Doctor(args) => doctor::run(&args),

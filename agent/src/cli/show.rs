@@ -4,7 +4,8 @@
 mod files;
 
 use std::{
-    io::Write as _,
+    fs::File,
+    io::{Seek as _, SeekFrom, Write as _},
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -16,20 +17,20 @@ use signing::{
     layout::CHECKPOINT,
     log::{self, Checkpoint, MAX_CHECKPOINT},
     statement::{Body, Cause, Counts, Outcome, Statement, Window},
-    store::{Dir, Reader as _},
+    store::Reader,
     time::rfc3339,
 };
 
 use super::{
+    place::{Asked, is_address},
     plain::{Align, cut, safe, table},
-    verify::place,
 };
 use files::file;
 
 /// Prints an entry, a bundle or a document for a person. It shows what is written; `verify` tells whether it is genuine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// An archive's directory; or a file of one: a bundle (.zip), a document (.json), a seal, a checkpoint
+    /// An archive: a directory, or s3://BUCKET/PREFIX; or a file of one: a bundle (.zip), a document (.json), a seal, a checkpoint
     archive: PathBuf,
     /// One entry: its place in the log, its bundle's name, or the beginning of its leaf's SHA-256. Without it: the newest entries
     entry: Option<String>,
@@ -39,9 +40,8 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Which log of the archive, where it holds several
-    #[arg(long)]
-    origin: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// What is to be printed: for a person, and as JSON.
@@ -55,7 +55,8 @@ struct Shown {
 /// # Errors
 /// What is not there, or is not what its name says.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let shown = if args.archive.is_dir() { archive(&args)? } else { file(&args.archive)? };
+    let shown =
+        if args.archive.is_dir() || is_address(&args.archive) { archive(&args)? } else { single(&args.archive)? };
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &shown.json)?;
@@ -68,24 +69,30 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn archive(args: &Args) -> anyhow::Result<Shown> {
-    let place = place(&args.archive, args.origin.as_deref()).with_context(|| args.archive.display().to_string())?;
-    let dir = Dir::new(&place.dir);
-    let checkpoint = dir.read(CHECKPOINT, MAX_CHECKPOINT)?.ok_or_else(|| anyhow!("{CHECKPOINT} is not there"))?;
+    let opened = args.asked.open(&args.archive).with_context(|| args.archive.display().to_string())?;
+    let reader = &*opened.reader;
+    let checkpoint = reader.read(CHECKPOINT, MAX_CHECKPOINT)?.ok_or_else(|| anyhow!("{CHECKPOINT} is not there"))?;
     let checkpoint = Checkpoint::parse_unverified(&checkpoint).context(CHECKPOINT)?;
     match &args.entry {
         Some(wanted) => {
-            let (index, leaf) = find(&dir, checkpoint.size, wanted)?;
-            entry(&place.dir, index, &leaf)
+            let (index, leaf) = find(reader, checkpoint.size, wanted)?;
+            entry(reader, index, &leaf)
         }
-        None => entries(&dir, &checkpoint, args.limit),
+        None => entries(reader, &checkpoint, args.limit),
     }
 }
 
+/// A file by itself.
+fn single(path: &Path) -> anyhow::Result<Shown> {
+    let name = path.display().to_string();
+    file(&name, File::open(path).with_context(|| name.clone())?)
+}
+
 /// The newest entries, newest last.
-fn entries(dir: &Dir, checkpoint: &Checkpoint, limit: u64) -> anyhow::Result<Shown> {
+fn entries(reader: &dyn Reader, checkpoint: &Checkpoint, limit: u64) -> anyhow::Result<Shown> {
     let from = checkpoint.size.saturating_sub(limit);
     let (mut rows, mut list) = (Vec::new(), Vec::new());
-    log::entries(dir, from, checkpoint.size, &mut |index, leaf| {
+    log::entries(reader, from, checkpoint.size, &mut |index, leaf| {
         rows.push(row(index, leaf));
         list.push(leaf_json(index, leaf));
         ControlFlow::Continue(())
@@ -150,7 +157,7 @@ fn leaf_json(index: u64, leaf: &[u8]) -> Value {
 }
 
 /// The entry that a place, a bundle's name or a digest's beginning names.
-fn find(dir: &Dir, size: u64, wanted: &str) -> anyhow::Result<(u64, Vec<u8>)> {
+fn find(reader: &dyn Reader, size: u64, wanted: &str) -> anyhow::Result<(u64, Vec<u8>)> {
     let place: Option<u64> = wanted.parse().ok().filter(|place| *place < size);
     let bundle = wanted.rsplit('/').next().filter(|name| name.ends_with(".zip"));
     let digest = wanted.len() >= 6 && wanted.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -164,7 +171,7 @@ fn find(dir: &Dir, size: u64, wanted: &str) -> anyhow::Result<(u64, Vec<u8>)> {
     let from = place.unwrap_or(0);
     let to = place.map_or(size, |place| place + 1);
     // The tree's size tells which bundle of entries to read, so that the whole is asked for and left at the place.
-    log::entries(dir, from, size, &mut |index, leaf| {
+    log::entries(reader, from, size, &mut |index, leaf| {
         let is = match (place, bundle) {
             (Some(place), _) => index == place,
             (None, Some(bundle)) => Statement::from_bytes(leaf)
@@ -184,22 +191,25 @@ fn find(dir: &Dir, size: u64, wanted: &str) -> anyhow::Result<(u64, Vec<u8>)> {
 }
 
 /// One entry, with what it names.
-fn entry(origin: &Path, index: u64, leaf: &[u8]) -> anyhow::Result<Shown> {
+fn entry(reader: &dyn Reader, index: u64, leaf: &[u8]) -> anyhow::Result<Shown> {
     let statement = Statement::from_bytes(leaf).with_context(|| format!("entry {index} is no statement"))?;
     let mut shown = statement_text(&statement, leaf);
     shown.text = format!("{:<12} {index}\n{}", "entry", shown.text);
     shown.json = leaf_json(index, leaf);
     let subject = &statement.subject[0];
     let plain = subject.name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    let path = origin.join(&subject.name);
     if !plain || matches!(statement.body, Body::Missed(_)) {
         return Ok(shown);
     }
-    if !path.exists() {
+    let Some(mut object) = reader.open(&subject.name).with_context(|| subject.name.clone())? else {
         shown.text += &format!("{} is not in the archive\n", safe(&subject.name));
         return Ok(shown);
-    }
-    let inside = file(&path)?;
+    };
+    // Bundles are read here and there: a file of their own, wherever they come from.
+    let mut copy = tempfile::tempfile()?;
+    std::io::copy(&mut object, &mut copy).with_context(|| subject.name.clone())?;
+    copy.seek(SeekFrom::Start(0))?;
+    let inside = file(&subject.name, copy)?;
     shown.text += &format!("\n{}", inside.text);
     if let Value::Object(members) = &mut shown.json {
         members.insert("subject".to_owned(), inside.json);
@@ -315,7 +325,7 @@ mod tests {
     }
 
     fn args(entry: Option<&str>) -> Args {
-        Args { archive: vectors(), entry: entry.map(str::to_owned), limit: 50, json: false, origin: None }
+        Args { archive: vectors(), entry: entry.map(str::to_owned), limit: 50, json: false, asked: Asked::default() }
     }
 
     #[test]
@@ -347,16 +357,16 @@ mod tests {
 
     #[test]
     fn every_object_of_an_archive_can_be_shown() {
-        let dir = Dir::new(vectors());
+        let dir = signing::store::Dir::new(vectors());
         let mut names = Vec::new();
         dir.list("", &mut |name| names.push(name.to_owned())).unwrap();
         for name in names.iter().filter(|name| !name.starts_with("tile/")) {
-            let shown = file(&vectors().join(name)).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+            let shown = single(&vectors().join(name)).unwrap_or_else(|e| panic!("{name}: {e:#}"));
             assert!(!shown.text.is_empty() && shown.json.is_object(), "{name}");
         }
         let plan = names.iter().find(|name| name.starts_with("document/plan")).unwrap();
-        assert!(file(&vectors().join(plan)).unwrap().text.contains("NEXT SLOTS"));
+        assert!(single(&vectors().join(plan)).unwrap().text.contains("NEXT SLOTS"));
         let keys = names.iter().find(|name| name.starts_with("document/keys")).unwrap();
-        assert!(file(&vectors().join(keys)).unwrap().text.contains("which signed this"));
+        assert!(single(&vectors().join(keys)).unwrap().text.contains("which signed this"));
     }
 }

@@ -1,25 +1,15 @@
-//! `evidenced verify`: prints what is proved of an archive and what is not. Needs no configuration, no key, no network, and writes
-//! nothing.
+//! `evidenced verify`: prints what is proved of an archive and what is not. Needs no configuration and no key, no network but to
+//! an archive in a bucket, and writes nothing.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use signing::{
-    layout::{CHECKPOINT, origin_directory},
-    store::Dir,
     time::Utc,
-    verify::{self, CannotVerify, Options, Progress, Stage, Verdict, span},
+    verify::{self, CannotVerify, Options, Stage, Verdict, span},
 };
 
-use super::plain::safe;
+use super::{meter::Meter, place::Asked, plain::safe, pull::Dates};
 use crate::{
     clock::{Clock as _, SystemClock},
     rederive::Collectors,
@@ -31,7 +21,7 @@ const LISTED: usize = 100;
 /// Verifies an archive, offline: exit code 0 intact, 1 not intact, 2 could not verify.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The archive's directory, or the directory of one origin in it
+    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX
     archive: PathBuf,
     /// The owner's root key, by the fingerprint that you were given before (SHA256:…)
     #[arg(long, value_name = "FINGERPRINT")]
@@ -45,13 +35,14 @@ pub struct Args {
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
-    /// Which log of the archive, where it holds several
-    #[arg(long)]
-    origin: Option<String>,
+    #[command(flatten)]
+    days: Dates,
+    #[command(flatten)]
+    asked: Asked,
     /// A newer keys.json that you were given
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// How many threads; without it, one for each core
+    /// How many threads; without it, one for each core, and more for a bucket
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -105,7 +96,8 @@ fn judge(args: &Args) -> anyhow::Result<(Verdict, Vec<String>)> {
             args.trust
         );
     }
-    let place = place(&args.archive, args.origin.as_deref())?;
+    let part = args.days.part()?;
+    let opened = args.asked.open(&args.archive)?;
     let keys = match &args.keys {
         None => None,
         Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
@@ -113,18 +105,25 @@ fn judge(args: &Args) -> anyhow::Result<(Verdict, Vec<String>)> {
     let collectors = args.deep.then(Collectors::built_in);
     let options = Options {
         trust: args.trust.clone(),
-        origin: args.origin.clone(),
-        directory: place.named,
+        origin: args.asked.origin.clone(),
+        directory: opened.named.clone(),
         as_of: args.as_of,
         deep: collectors.as_ref().map(|collectors| collectors as _),
-        threads: args.threads,
+        threads: args.threads.or(opened.threads),
         keys,
-        object_lock: false,
+        part,
     };
     let meter = Meter::new();
-    let verdict = verify::verify(&Dir::new(&place.dir), &options, &|progress| meter.show(progress));
+    let verdict = verify::verify(&*opened.reader, &options, &|progress| {
+        let stage = match progress.stage {
+            Stage::Log => "reading the log",
+            Stage::Objects => "seals and bundles",
+            Stage::Listing => "listing the archive",
+        };
+        meter.show(stage, progress.done, progress.total);
+    });
     meter.clear();
-    Ok((verdict?, place.beside))
+    Ok((verdict?, opened.beside))
 }
 
 /// Whether it could be an OpenSSH fingerprint of a key: unpadded base64 of 32 bytes.
@@ -133,55 +132,6 @@ fn is_fingerprint(text: &str) -> bool {
     text.strip_prefix("SHA256:")
         .and_then(|digest| STANDARD_NO_PAD.decode(digest).ok())
         .is_some_and(|digest| digest.len() == 32)
-}
-
-/// Where an origin lies.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Its directory.
-    pub dir: PathBuf,
-    /// The directory's name, where it was found by it.
-    pub named: Option<String>,
-    /// What else lies in the archive's directory.
-    pub beside: Vec<String>,
-}
-
-/// The origin in a path that is an archive, or an origin's own directory.
-pub(crate) fn place(archive: &Path, origin: Option<&str>) -> anyhow::Result<Place> {
-    let entries = fs::read_dir(archive).with_context(|| format!("{} cannot be listed", archive.display()))?;
-    let (mut directories, mut files) = (Vec::new(), Vec::new());
-    for entry in entries {
-        let entry = entry.with_context(|| format!("{} cannot be listed", archive.display()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let kind = entry.file_type().with_context(|| format!("{name} cannot be looked at"))?;
-        if kind.is_dir() { directories.push(name) } else { files.push(name) }
-    }
-    directories.sort();
-    files.sort();
-    let parts = ["tile", "seal", "bundle", "document"];
-    let own = files.iter().any(|f| f == CHECKPOINT) || directories.iter().any(|d| parts.contains(&d.as_str()));
-    if own {
-        return Ok(Place { dir: archive.to_owned(), named: None, beside: Vec::new() });
-    }
-    let wanted = origin.map(origin_directory);
-    let name = match (&wanted, directories.as_slice()) {
-        (Some(wanted), _) if directories.contains(wanted) => wanted.clone(),
-        (Some(wanted), _) => bail!("it holds no origin {wanted:?}, but {}", list(&directories)),
-        (None, [one]) => one.clone(),
-        (None, []) => bail!("it holds no origin's directory: it is not an archive, or an empty one"),
-        (None, several) => {
-            return Err(anyhow!("it holds several origins; name one with --origin: {}", list(several)));
-        }
-    };
-    let beside = files.into_iter().chain(directories.into_iter().filter(|d| *d != name)).collect();
-    Ok(Place { dir: archive.join(&name), named: Some(name), beside })
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "nothing".to_owned();
-    }
-    names.iter().map(|name| safe(&name.replace('+', "/"))).collect::<Vec<_>>().join(", ")
 }
 
 /// The verdict for people.
@@ -231,42 +181,13 @@ fn text(verdict: &Verdict, beside: &[String], now: Utc) -> String {
     out
 }
 
-/// Progress on a terminal, a few times a second.
-struct Meter {
-    shown: Option<Mutex<Instant>>,
-}
-
-impl Meter {
-    fn new() -> Self {
-        Self { shown: std::io::stderr().is_terminal().then(|| Mutex::new(Instant::now())) }
-    }
-
-    fn show(&self, progress: Progress) {
-        let Some(shown) = &self.shown else { return };
-        let Ok(mut last) = shown.try_lock() else { return };
-        if last.elapsed() < Duration::from_millis(200) {
-            return;
-        }
-        *last = Instant::now();
-        let stage = match progress.stage {
-            Stage::Log => "reading the log",
-            Stage::Objects => "seals and bundles",
-            Stage::Listing => "listing the archive",
-        };
-        let of = if progress.total > 0 { format!(" of {}", progress.total) } else { String::new() };
-        let _ = write!(std::io::stderr(), "\r\u{1b}[K{stage}: {}{of}", progress.done);
-    }
-
-    fn clear(&self) {
-        if self.shown.is_some() {
-            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use std::path::Path;
+
+    use signing::store::Dir;
+
     use super::*;
 
     fn vectors() -> PathBuf {
@@ -282,7 +203,8 @@ mod tests {
             as_of: None,
             deep: false,
             json: false,
-            origin: None,
+            days: Dates::default(),
+            asked: Asked::default(),
             keys: None,
             threads: Some(1),
         }
@@ -334,21 +256,6 @@ mod tests {
         assert!(text.contains("x\\u{1b}[2J\n    the layout has no such object (finding UNKNOWN-OBJECT)\n"), "{text}");
         assert!(text.contains("\nUNKNOWN-OBJECT: "), "{text}");
         assert!(text.ends_with("NOT INTACT: 1 finding\n"), "{text}");
-    }
-
-    #[test]
-    fn an_origin_is_found_by_its_directory_or_must_be_named() {
-        let root = tempfile::tempdir().unwrap();
-        assert!(place(root.path(), None).unwrap_err().to_string().contains("no origin's directory"));
-        for name in ["a+b", "c"] {
-            fs::create_dir(root.path().join(name)).unwrap();
-        }
-        let several = place(root.path(), None).unwrap_err().to_string();
-        assert!(several.contains("--origin") && several.contains("a/b, c"), "{several}");
-        let named = place(root.path(), Some("a/b")).unwrap();
-        assert_eq!((named.dir, named.named.as_deref()), (root.path().join("a+b"), Some("a+b")));
-        assert!(place(root.path(), Some("d")).is_err());
-        assert_eq!(place(&vectors(), None).unwrap().named, None);
     }
 
     #[test]

@@ -151,6 +151,8 @@ codes! {
     AppendBytes = "APPEND-BYTES", "A leftover of the agent's work was changed; no evidence rests on it.";
     /// An object that nothing in the log explains.
     UnknownObject = "UNKNOWN-OBJECT", "Somebody put this there, or the entry that explains it was taken away.";
+    /// A later version or a delete marker covers the original.
+    ObjectCovered = "OBJECT-COVERED", "Somebody wrote over this object or deleted it; the store kept the original, which was read in its place.";
     /// A bundle's ZIP is not of the strict form.
     DeepZip = "DEEP-ZIP", "The bundle holds more, or other things, than a reader sees.";
     /// A bundle's SHA256SUMS do not agree.

@@ -29,8 +29,9 @@ use crate::{
     keys::{KeySet, Use},
     layout::{self, CHECKPOINT},
     log::{Checkpoint, LogError, MAX_CHECKPOINT},
-    store::Reader,
-    time::Utc,
+    statement::{Body, Statement},
+    store::{Hold, Reader},
+    time::{Utc, rfc3339},
 };
 use findings::Findings;
 use order::Order;
@@ -52,8 +53,32 @@ pub struct Options<'a> {
     pub threads: Option<usize>,
     /// A newer `keys.json` from outside the archive.
     pub keys: Option<Vec<u8>>,
-    /// Whether the store holds objects in place against its operator.
-    pub object_lock: bool,
+    /// What seals and bundles are looked for; `None`: all.
+    pub part: Option<Part>,
+}
+
+/// A part of an archive by time: runs by their slot, those by hand by their start, and every document. The log is always read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The first instant.
+    pub from: Utc,
+    /// The first instant after it.
+    pub to: Utc,
+}
+
+impl Part {
+    /// Whether the entry's seal and bundle belong to it.
+    pub fn has(&self, statement: &Statement) -> bool {
+        let (first, last) = match &statement.body {
+            Body::Receipt(receipt) => {
+                let at = receipt.slot.unwrap_or(receipt.started_at);
+                (at, at)
+            }
+            Body::Missed(missed) => (missed.first, missed.last),
+            Body::Document(_) => return true,
+        };
+        first < self.to && last >= self.from
+    }
 }
 
 impl Options<'_> {
@@ -67,7 +92,7 @@ impl Options<'_> {
             deep: None,
             threads: None,
             keys: None,
-            object_lock: false,
+            part: None,
         }
     }
 }
@@ -175,10 +200,13 @@ fn run(
         order: &walked.order,
         as_of,
         deep: options.deep.map(deep::Deep::new),
+        covered: objects::covered(reader),
+        part: options.part,
         counted: objects::Counted::default(),
     };
     objects::check(&objects, &walked, progress)?;
     let (opened, rederived, deep_limits) = objects.deep.as_ref().map(deep::Deep::counts).unwrap_or_default();
+    objects.say_covered();
     let counted = objects.counted;
     let strays = strays::search(reader, &findings, &walked.order, &mut walked.roots, (&checkpoint, &seen), progress)?;
 
@@ -186,7 +214,7 @@ fn run(
     for found in walked.order.coverage.take_findings() {
         let code = Code::named(found.code).unwrap_or(Code::SlotPlan);
         let object = match (&found.job, found.slot) {
-            (Some(job), Some(slot)) => format!("{job} {}", crate::time::rfc3339(slot)),
+            (Some(job), Some(slot)) => format!("{job} {}", rfc3339(slot)),
             (Some(job), None) => job.to_string(),
             (None, _) => format!("entry {}", found.index),
         };
@@ -206,11 +234,13 @@ fn run(
         bundles: counted.bundles.load(Relaxed),
         bundle_bytes: counted.bundle_bytes.load(Relaxed),
         expired: counted.expired.load(Relaxed),
+        outside: counted.outside.load(Relaxed),
         objects: strays.objects,
         opened,
         rederived,
     };
-    let mut limits = limits(options, &numbers);
+    let hold = reader.hold();
+    let mut limits = limits(options, &hold, &numbers);
     if let Some(back) = &walked.order.set_back {
         let says = format!(
             "{} entries, the first of them {}, say that they were sealed up to {} before entries that they knew: the agent's clock \
@@ -246,12 +276,12 @@ fn run(
         pending_sealed: strays.sealed,
         leftovers: strays.leftovers.total,
         deep: options.deep.is_some(),
-        object_lock: options.object_lock,
+        hold: &hold,
     });
     Ok(Verdict {
         format: FORMAT,
         intact: findings_total == 0,
-        statement: report::statement(findings_total, limits.len()),
+        statement: report::statement(findings_total, limits.len(), options.part),
         origin: checkpoint.origin,
         trust: options.trust.clone(),
         as_of: Some(as_of),
@@ -343,7 +373,7 @@ fn signature(bytes: &[u8], checkpoint: &Checkpoint, order: &Order<'_>, findings:
 }
 
 /// What this verdict does not prove.
-fn limits(options: &Options<'_>, numbers: &Numbers) -> Vec<Limit> {
+fn limits(options: &Options<'_>, hold: &Hold, numbers: &Numbers) -> Vec<Limit> {
     let mut limits = vec![
         Limit {
             code: "TIME-UNTRUSTED",
@@ -354,9 +384,22 @@ fn limits(options: &Options<'_>, numbers: &Numbers) -> Vec<Limit> {
             says: "no checkpoint from elsewhere was compared: newer entries could have been taken away".to_owned(),
         },
     ];
-    if !options.object_lock {
-        let says = "the store does not hold objects in place: what is gone was not hindered from going".to_owned();
-        limits.push(Limit { code: "NO-OBJECT-LOCK", says });
+    match hold {
+        Hold::Nothing => {
+            let says = "the store does not hold objects in place: what is gone was not hindered from going".to_owned();
+            limits.push(Limit { code: "NO-OBJECT-LOCK", says });
+        }
+        Hold::Weak(says) => limits.push(Limit { code: "WEAK-OBJECT-LOCK", says: says.clone() }),
+        Hold::Firm(_) => {}
+    }
+    if let Some(part) = options.part {
+        let says = format!(
+            "only what is of {} to {} was looked for: {} entries are outside, and whether their seals and bundles are in place was not asked",
+            rfc3339(part.from),
+            rfc3339(part.to),
+            numbers.outside
+        );
+        limits.push(Limit { code: "PART", says });
     }
     if numbers.other_documents > 0 {
         let says =
@@ -373,7 +416,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
     Verdict {
         format: FORMAT,
         intact: false,
-        statement: report::statement(findings_total, 0),
+        statement: report::statement(findings_total, 0, None),
         origin: options.origin.clone().or_else(|| options.directory.clone()).unwrap_or_default(),
         trust: options.trust.clone(),
         as_of: options.as_of,
@@ -384,7 +427,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
         findings,
         findings_by_code,
         findings_total,
-        limits: limits(options, &Numbers::default()),
+        limits: limits(options, &Hold::Nothing, &Numbers::default()),
         pending: Counted::default(),
         pending_sealed: 0,
         leftovers: Counted::default(),

@@ -1,12 +1,15 @@
 //! What each leaf stands on: its seal, and the bundle or document that it names. On all cores, one object at a time on each.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use chrono::TimeDelta;
 use rayon::prelude::*;
 
 use super::{
-    Progress, Stage,
+    Part, Progress, Stage,
     deep::Deep,
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
@@ -33,6 +36,7 @@ pub(crate) struct Counted {
     pub bundle_bytes: AtomicU64,
     pub expired: AtomicU64,
     pub documents: AtomicU64,
+    pub outside: AtomicU64,
 }
 
 /// What the checks need.
@@ -42,7 +46,19 @@ pub(crate) struct Objects<'a> {
     pub order: &'a Order<'a>,
     pub as_of: Utc,
     pub deep: Option<Deep<'a>>,
+    /// Objects that a later version or a delete marker covers, and by what.
+    pub covered: BTreeMap<String, String>,
+    pub part: Option<Part>,
     pub counted: Counted,
+}
+
+/// What the store says is covered.
+pub(crate) fn covered(reader: &dyn Reader) -> BTreeMap<String, String> {
+    let mut covered = BTreeMap::new();
+    reader.covered(&mut |name, by| {
+        covered.insert(name.to_owned(), by.to_owned());
+    });
+    covered
 }
 
 /// Checks the seal and the subject of every leaf that is what was logged.
@@ -77,6 +93,10 @@ impl Objects<'_> {
     fn leaf(&self, index: u64, bytes: &[u8]) -> Result<(), CannotVerify> {
         // What cannot be parsed has been said in log order.
         let Ok(statement) = Statement::from_bytes(bytes) else { return Ok(()) };
+        if self.part.is_some_and(|part| !part.has(&statement)) {
+            self.counted.outside.fetch_add(1, Relaxed);
+            return Ok(());
+        }
         self.seal(index, bytes, &statement)?;
         let subject = &statement.subject[0];
         let digest = subject.digest.sha256;
@@ -100,6 +120,13 @@ impl Objects<'_> {
             Body::Document(_) | Body::Missed(_) => {}
         }
         Ok(())
+    }
+
+    /// A finding for each object that is covered, but bundles: of those that are past their retention a delete marker says nothing.
+    pub fn say_covered(&self) {
+        for (name, by) in self.covered.iter().filter(|(name, _)| !name.starts_with("bundle/")) {
+            self.findings.add(Code::ObjectCovered, name, None, by);
+        }
     }
 
     fn seal(&self, index: u64, leaf: &[u8], statement: &Statement) -> Result<(), CannotVerify> {
@@ -139,6 +166,11 @@ impl Objects<'_> {
         statement: &Statement,
         receipt: &Receipt,
     ) -> Result<(), CannotVerify> {
+        if let Some(by) = self.covered.get(name)
+            && self.kept_until(statement).is_none_or(|until| until > self.as_of)
+        {
+            self.findings.add(Code::ObjectCovered, name, Some(index), by);
+        }
         let found = match &self.deep {
             Some(deep) => deep.bundle(self, name, index, wanted, statement, receipt)?,
             None => digest(self.reader, name)?,

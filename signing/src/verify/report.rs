@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
+    Part,
     findings::{Code, Finding, Limit},
     strays::{Counted, Pending},
 };
 use crate::{
     digest::Digest,
     slots::{CoverageReport, Events},
+    store::Hold,
     time::{Utc, rfc3339},
 };
 
@@ -111,6 +113,8 @@ pub struct Numbers {
     pub bundle_bytes: u64,
     /// Bundles that are gone after their time of retention.
     pub expired: u64,
+    /// Entries outside of the part that was asked for.
+    pub outside: u64,
     /// Objects listed in the archive.
     pub objects: u64,
     /// Bundles opened; 0 unless asked for.
@@ -127,10 +131,14 @@ impl Verdict {
 }
 
 /// The closing line.
-pub(crate) fn statement(findings: u64, limits: usize) -> String {
+pub(crate) fn statement(findings: u64, limits: usize, part: Option<Part>) -> String {
+    let what = match part {
+        None => "ARCHIVE INTACT".to_owned(),
+        Some(part) => format!("LOG INTACT, and the archive from {} to {}", rfc3339(part.from), rfc3339(part.to)),
+    };
     match (findings, limits) {
-        (0, 0) => "ARCHIVE INTACT. This says nothing about the controls.".to_owned(),
-        (0, n) => format!("ARCHIVE INTACT, with {}. This says nothing about the controls.", plural(n as u64, "limit")),
+        (0, 0) => format!("{what}. This says nothing about the controls."),
+        (0, n) => format!("{what}, with {}. This says nothing about the controls.", plural(n as u64, "limit")),
         (n, _) => format!("NOT INTACT: {}", plural(n, "finding")),
     }
 }
@@ -164,7 +172,7 @@ pub(crate) struct Facts<'a> {
     pub pending_sealed: u64,
     pub leftovers: u64,
     pub deep: bool,
-    pub object_lock: bool,
+    pub hold: &'a Hold,
 }
 
 pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
@@ -200,10 +208,14 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
     let tail =
         "no checkpoint of yours was given and no witness signed: newer entries could exist (limit TAIL-UNPINNED)";
     sections.push(Section { name: "tail", says: tail.to_owned() });
-    if !facts.object_lock {
-        let store = "nothing holds the objects in place against who may write to the store (limit NO-OBJECT-LOCK)";
-        sections.push(Section { name: "store", says: store.to_owned() });
-    }
+    let store = match facts.hold {
+        Hold::Nothing => {
+            "nothing holds the objects in place against who may write to the store (limit NO-OBJECT-LOCK)".to_owned()
+        }
+        Hold::Weak(says) => format!("{says} (limit WEAK-OBJECT-LOCK)"),
+        Hold::Firm(says) => says.clone(),
+    };
+    sections.push(Section { name: "store", says: store });
     sections
 }
 
@@ -238,6 +250,9 @@ fn receipts(facts: &Facts<'_>) -> String {
         0 => String::new(),
         wrong => format!(", {wrong} missing or altered"),
     };
+    if n.outside > 0 {
+        says += &format!("; {} entries outside of the dates asked for were not looked at (limit PART)", n.outside);
+    }
     if n.expired > 0 {
         says += &format!("; {} gone after their time of retention", n.expired);
     }

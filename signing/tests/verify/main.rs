@@ -5,6 +5,7 @@ mod changed;
 mod deep;
 mod forged;
 mod growing;
+mod places;
 mod sound;
 mod unreadable;
 

@@ -46,6 +46,7 @@ const ANY_REGION: &str = "us-east-1";
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     client: Client,
     bucket: String,
@@ -69,6 +70,8 @@ pub struct AskAt {
     pub region: Option<String>,
     /// Where an S3-compatible store is asked; none: `AWS_ENDPOINT_URL_S3`, else AWS.
     pub endpoint: Option<String>,
+    /// A PEM file with the certificates that are trusted instead of the public ones.
+    pub ca_bundle: Option<std::path::PathBuf>,
     /// Instead of the credentials that the SDK finds: for tests.
     pub own: Option<SharedCredentialsProvider>,
 }
@@ -112,7 +115,7 @@ impl Store {
         let sdk = Sdk {
             profile: None,
             region: region(ask.region.clone(), ask.endpoint.is_some()),
-            ca_bundle: None,
+            ca_bundle: ask.ca_bundle.clone(),
             role: None,
             connect: CONNECT,
             attempt: ATTEMPT,
@@ -151,6 +154,15 @@ impl Store {
         let place = format!("s3://{bucket}/{}", root.trim_end_matches('/'));
         let client = Client::from_conf(config.build());
         Ok(Self(Arc::new(Inner { client, bucket: bucket.to_owned(), root, owner, place, skew })))
+    }
+
+    /// What lies below a name of this place.
+    #[must_use]
+    pub fn below(&self, name: &str) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        inner.root = format!("{}{name}/", inner.root);
+        inner.place = format!("{}/{name}", inner.place);
+        Self(Arc::new(inner))
     }
 
     /// The SDK's client.
@@ -375,6 +387,7 @@ fn right(operation: &str) -> Option<&'static str> {
             "s3:PutObject, for locked objects s3:PutObjectRetention, and for a legal hold s3:PutObjectLegalHold"
         }
         "ListObjectsV2" => "s3:ListBucket",
+        "ListObjectVersions" => "s3:ListBucketVersions",
         "PutObjectRetention" => "s3:PutObjectRetention",
         "GetBucketVersioning" => "s3:GetBucketVersioning",
         "GetObjectLockConfiguration" => "s3:GetBucketObjectLockConfiguration",

@@ -7,6 +7,7 @@ mod config;
 mod probe;
 mod read;
 mod retention;
+mod versions;
 mod write;
 
 use std::{io, path::Path, sync::Arc};
@@ -22,6 +23,7 @@ pub use probe::{Answer, Found, PROBE, Property};
 pub use read::{Listed, Object, S3Reader};
 use retention::Last;
 pub use retention::Renewed;
+pub use versions::VersionedReader;
 use write::{Honours, Writer};
 
 use super::{Archive, ArchiveError, Body, Created, SharedReader};

@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 
 use aws_sdk_s3::{
-    primitives::ByteStream,
-    types::{EncodingType, ObjectStorageClass},
+    primitives::{ByteStream, DateTime},
+    types::{EncodingType, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectStorageClass},
 };
 use sha2::{Digest as _, Sha256};
 use signing::{digest::Digest, store};
@@ -26,9 +26,22 @@ pub struct Object {
     pub etag: String,
     /// In bytes.
     pub length: u64,
+    /// How the store holds it in place, where it says so.
+    pub lock: Lock,
     read: u64,
     taken_up: u32,
     stream: ByteStream,
+}
+
+/// What an answer says of Object Lock; nothing too where the reader may not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lock {
+    /// `x-amz-object-lock-mode`.
+    pub mode: Option<ObjectLockMode>,
+    /// `x-amz-object-lock-retain-until-date`.
+    pub until: Option<DateTime>,
+    /// `x-amz-object-lock-legal-hold`.
+    pub hold: Option<ObjectLockLegalHoldStatus>,
 }
 
 /// An object as a listing names it.
@@ -80,7 +93,12 @@ impl Store {
         let length =
             length.ok_or_else(|| Failure::local("GetObject", "the answer does not say how long the object is"))?;
         let etag = answer.e_tag().unwrap_or_default().to_owned();
-        Ok(Object { store: self.clone(), key, version, etag, length, read: 0, taken_up: 0, stream: answer.body })
+        let lock = Lock {
+            mode: answer.object_lock_mode().cloned(),
+            until: answer.object_lock_retain_until_date().copied(),
+            hold: answer.object_lock_legal_hold_status().cloned(),
+        };
+        Ok(Object { store: self.clone(), key, version, etag, length, lock, read: 0, taken_up: 0, stream: answer.body })
     }
 
     /// Every object below a prefix (`""`: all), in ascending order of names.
@@ -118,7 +136,7 @@ impl Store {
 }
 
 /// A key as `encoding-type=url` writes it.
-fn decoded(key: &str) -> String {
+pub(super) fn decoded(key: &str) -> String {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let Some((first, more)) = rest.split_first() {
@@ -213,7 +231,7 @@ impl S3Reader {
 }
 
 /// Of what was not there, and what was refused.
-fn failed(name: &str) -> impl FnOnce(Failure) -> io::Error + '_ {
+pub(super) fn failed(name: &str) -> impl FnOnce(Failure) -> io::Error + '_ {
     move |failure| {
         let error = io::Error::from(failure);
         io::Error::new(error.kind(), format!("{name}: {error}"))
@@ -223,8 +241,7 @@ fn failed(name: &str) -> impl FnOnce(Failure) -> io::Error + '_ {
 impl store::Reader for S3Reader {
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn Read + Send + '_>>> {
         let object = self.runtime.block_on(self.store.get(name)).map_err(failed(name))?;
-        Ok(object
-            .map(|object| Box::new(Blocking { object, runtime: self.runtime.clone(), bytes: Vec::new(), at: 0 }) as _))
+        Ok(object.map(|object| Box::new(Blocking::new(object, self.runtime.clone())) as _))
     }
 
     fn list(&self, prefix: &str, each: &mut dyn FnMut(&str)) -> io::Result<()> {
@@ -235,11 +252,17 @@ impl store::Reader for S3Reader {
 }
 
 /// An object as a blocking reader.
-struct Blocking {
+pub(super) struct Blocking {
     object: Object,
     runtime: Handle,
     bytes: Vec<u8>,
     at: usize,
+}
+
+impl Blocking {
+    pub(super) fn new(object: Object, runtime: Handle) -> Self {
+        Self { object, runtime, bytes: Vec::new(), at: 0 }
+    }
 }
 
 impl Read for Blocking {

@@ -1,9 +1,8 @@
 //! Files of an archive for a person: bundles, plans, keys, seals, a checkpoint.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead as _, BufReader},
-    path::Path,
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _},
 };
 
 use anyhow::Context as _;
@@ -29,14 +28,15 @@ use super::{
 };
 use crate::clock::{Clock as _, SystemClock};
 
-pub(super) fn file(path: &Path) -> anyhow::Result<Shown> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let context = || path.display().to_string();
+/// What a file of an archive holds, by its name.
+pub(super) fn file(path: &str, mut file: File) -> anyhow::Result<Shown> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let context = || path.to_owned();
     if name.ends_with(".zip") {
-        let file = File::open(path).with_context(context)?;
         return bundle(file).with_context(context);
     }
-    let bytes = fs::read(path).with_context(context)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).with_context(context)?;
     if name.ends_with(".sigstore.json") {
         let seal = Seal::from_bytes(&bytes).with_context(context)?;
         let statement = Statement::from_bytes(&seal.payload).with_context(context)?;
@@ -53,7 +53,7 @@ pub(super) fn file(path: &Path) -> anyhow::Result<Shown> {
     }
     match KeySet::open_untrusted(&bytes) {
         Ok(set) => Ok(keys_text(&set)),
-        Err(error) => Err(error).with_context(|| format!("{} is neither a plan nor keys", path.display())),
+        Err(error) => Err(error).with_context(|| format!("{} is neither a plan nor keys", safe(path))),
     }
 }
 
