@@ -4,6 +4,8 @@
 //!
 //! What goes wrong, and what becomes of it:
 //! - A write, the store or the key service fails: the entry stays in the spool, [`Pipeline::drain`] reports it, the next one tries again.
+//! - The archive is away at the start: what is due is read from a copy of the log's newest part, and spooled. The first drain that finds the
+//!   archive goes by what that says: what the copy did not know is in the log, and what was made in ignorance of it in quarantine.
 //! - The archive holds other bytes under an entry's name (alarm): the entry is *held* in the spool, with the later ones of its job, which
 //!   must come after it, and the later plans, whose watermarks would speak for it. Everything else goes on. Each drain names it.
 //! - A slot has a receipt already: the bundle is moved to `state_dir/quarantine`, loudly, and never logged.

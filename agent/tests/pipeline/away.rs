@@ -1,7 +1,12 @@
 //! The archive is away at the start: what is collected goes by the copy of the log's newest part, and what the archive says, once it is
 //! back, counts. An old disk, an old archive, a lost cache: nothing is logged twice, and no log forks.
 
-use std::{fs, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use collectors::contract::{Input, Pick};
@@ -13,6 +18,7 @@ use signing::{digest::Digest, layout::CHECKPOINT, statement::Window, time::Utc};
 
 use crate::{
     double::Memory,
+    faults::FailFrom,
     support::{self, EVERY_FIVE_MINUTES, EVERY_TEN_MINUTES, Place, counts, epoch, facts, job, run},
 };
 
@@ -157,7 +163,7 @@ impl Watch for NoCache {
 async fn a_cache_that_missed_an_append_is_not_gone_by_until_it_is_whole_again() {
     let dir = tempfile::tempdir().unwrap();
     let (place, store) = begun(dir.path()).await;
-    let disk = Disk::watched(std::sync::Arc::new(NoCache));
+    let disk = Disk::watched(Arc::new(NoCache));
     let pipeline = place.open_in(store.clone(), &disk, "two").await.unwrap();
     support::scenario(&place, &pipeline, minutes(10), &mut |_| {}).await.unwrap();
     drop(pipeline);
@@ -337,4 +343,54 @@ async fn the_cache_holds_the_newest_part_of_a_log_and_not_the_rest() {
     let bundles = support::listed(&log.join("tile/entries"));
     assert!(bundles.len() <= 2 && !bundles.contains(&"000".to_owned()), "{bundles:?} of 3");
     assert!(store.objects().contains_key(CHECKPOINT));
+}
+
+/// What an agent does through an outage, again and again until it succeeds.
+async fn through_an_outage(place: &Place, store: &Memory, disk: &Disk, acknowledged: &mut Vec<Digest>) {
+    let mut pipeline: Option<Pipeline> = None;
+    for _ in 0..100 {
+        let done = async {
+            if pipeline.is_none() {
+                pipeline = Some(place.open_in(store.clone(), disk, "two").await?);
+            }
+            let pipeline = pipeline.as_ref().unwrap();
+            if store.away.load(SeqCst) {
+                place.at(minutes(15));
+                pipeline.spool_plan(|basis| support::make_plan(&basis)).await?;
+                for (job, plan, slot) in pipeline.coverage(|coverage| coverage.due(minutes(15)).collect::<Vec<_>>()) {
+                    run(place, pipeline, job.as_str(), plan, slot, &mut |leaf| acknowledged.push(leaf)).await?;
+                }
+                let failed = pipeline.drain().await.unwrap_err();
+                anyhow::ensure!(failed.is_away(), failed);
+                away(store, false);
+            }
+            support::scenario(place, pipeline, minutes(15), &mut |leaf| acknowledged.push(leaf)).await
+        };
+        if done.await.is_ok() {
+            return;
+        }
+    }
+    panic!("it never succeeds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_write_fails_in_an_outage_persisted_or_not_everything_is_logged_once_after_it() {
+    for at in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, store) = begun(dir.path()).await;
+        away(&store, true);
+        let (persisted, seen) = (at % 2 == 1, Default::default());
+        let watch = Arc::new(FailFrom { from: at / 2, count: 1, persisted, room_only: false, seen });
+        let mut acknowledged = Vec::new();
+        through_an_outage(&place, &store, &Disk::watched(watch.clone()), &mut acknowledged).await;
+        drop(open(&place, &store, "three").await.unwrap());
+        let leaves = check(&place, &store, minutes(15));
+        for leaf in acknowledged {
+            assert!(leaves.contains(&leaf), "acknowledged, then lost after a failure at step {}", at / 2);
+        }
+        if watch.seen.load(SeqCst) <= at / 2 {
+            assert!(at / 2 > 50, "only {} steps", at / 2);
+            return;
+        }
+    }
 }

@@ -19,13 +19,13 @@ use signing::digest::Digest;
 use crate::support::{self, Place, epoch};
 
 /// Fails `count` steps from the `from`-th on.
-struct FailFrom {
-    from: usize,
-    count: usize,
-    persisted: bool,
+pub struct FailFrom {
+    pub from: usize,
+    pub count: usize,
+    pub persisted: bool,
     /// Only steps that need room.
-    room_only: bool,
-    seen: AtomicUsize,
+    pub room_only: bool,
+    pub seen: AtomicUsize,
 }
 
 impl Watch for FailFrom {
