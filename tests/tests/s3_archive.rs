@@ -164,6 +164,41 @@ fn missing_credentials_are_said_with_every_place_that_was_looked_in() {
 }
 
 #[test]
+fn what_the_store_refuses_waits_in_the_spool_and_is_logged_when_it_may_be() {
+    let world = World::new();
+    world.expect(0, &["collect", JOB]);
+    for (status, code) in [(403, "AccessDenied"), (400, "ExpiredToken"), (503, "SlowDown")] {
+        world.proxy.fault("PUT", "", 1_000, Fault::Refuse(status, code));
+        let output = world.run(&["collect", JOB]);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("waits in the spool") && said.contains(code), "{code}: {said}");
+        world.proxy.sound();
+    }
+    world.expect(0, &["collect", JOB]);
+    let status = world.expect(0, &["status"]);
+    assert!(status.contains("spool      0 waiting"), "{status}");
+    // Keys, plan and five runs.
+    let verdict = world.verdict();
+    assert!(verdict.contains("ARCHIVE INTACT") && verdict.contains("7 entries"), "{verdict}");
+    world.assert_created_once();
+}
+
+#[test]
+fn a_role_is_assumed_for_the_archive_where_one_is_written() {
+    let world = World::new();
+    let mut command = world.command(&["collect", JOB]);
+    command.env("EVIDENCED_ARCHIVE__S3__ROLE", "arn:aws:iam::000000000000:role/evidenced-archive");
+    command.env("EVIDENCED_ARCHIVE__S3__EXTERNAL_ID", "acme-1");
+    let output = command.env("AWS_ENDPOINT_URL_STS", world.proxy.endpoint()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let asked = world.proxy.asked();
+    let sts = asked.iter().position(|asked| asked.method == "POST" && asked.path == "/");
+    assert_eq!(sts, Some(0), "{asked:?}");
+    assert!(world.verdict().contains("ARCHIVE INTACT"));
+}
+
+#[test]
 fn a_collect_that_is_killed_at_any_request_is_finished_by_the_next() {
     let world = World::new();
     world.expect(0, &["collect", JOB]);

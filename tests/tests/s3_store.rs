@@ -13,7 +13,7 @@ use agent::{
 };
 use aws_sdk_s3::types::{
     DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockMode, ObjectLockRetentionMode,
-    ObjectLockRule,
+    ObjectLockRule, ServerSideEncryption,
 };
 use chrono::TimeDelta;
 use tests::{
@@ -178,6 +178,26 @@ async fn what_is_evidence_is_locked_and_what_is_superseded_is_not() {
         let version = versions.versions()[0].version_id().unwrap();
         let delete = bucket.owner().delete_object().bucket(&bucket.name).key(bucket.key(name)).version_id(version);
         assert!(delete.bypass_governance_retention(true).send().await.is_err(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_encrypted_with_the_key_that_is_written_and_bundles_have_their_storage_class() {
+    let server = Moto::start();
+    let bucket = Bucket::make(&server.endpoint(), KEYS, true).await;
+    let key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let config = S3Config { kms_key: Some(key.into()), storage_class: Some("STANDARD_IA".into()), ..bucket.config() };
+    let archive = bucket.archive_with(&config).await;
+    archive.replace_checkpoint(None, b"1").await.unwrap();
+    for name in ["append/0", "tile/0/000", "seal/x", "bundle/x.zip"] {
+        archive.create(name, b"x".to_vec().into()).await.unwrap();
+    }
+    for name in ["checkpoint", "append/0", "tile/0/000", "seal/x", "bundle/x.zip"] {
+        let head = bucket.owner().head_object().bucket(&bucket.name).key(bucket.key(name)).send().await.unwrap();
+        assert_eq!(head.server_side_encryption(), Some(&ServerSideEncryption::AwsKms), "{name}");
+        assert_eq!(head.ssekms_key_id(), Some(key), "{name}");
+        let class = head.storage_class().map_or("STANDARD", |class| class.as_str());
+        assert_eq!(class, if name.starts_with("bundle/") { "STANDARD_IA" } else { "STANDARD" }, "{name}");
     }
 }
 
