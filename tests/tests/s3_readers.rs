@@ -107,9 +107,13 @@ fn reads_like_a_directory(endpoint: &str) {
     assert!(limits.contains(&"WEAK-OBJECT-LOCK") && !limits.contains(&"NO-OBJECT-LOCK"), "{verdict:#}");
     assert!(verdict["numbers"]["bundles"].as_u64() >= Some(2));
 
+    let said = collected.expect(0, &["collect", "host/sshd"]);
+    let printed = said.lines().last().unwrap().trim().strip_prefix("evidenced ").unwrap();
+    assert!(collected.expect(0, &printed.split(' ').collect::<Vec<_>>()).contains("ARCHIVE INTACT"), "{printed}");
+
     let entries = collected.at(0, "show", &[]);
     assert!(entries.contains("host/accounts@"), "{entries}");
-    let newest = verdict["numbers"]["entries"].as_u64().unwrap() - 1;
+    let newest = verdict["numbers"]["entries"].as_u64().unwrap();
     let shown = collected.at(0, "show", &[&newest.to_string()]);
     assert!(shown.contains("What was asked and answered"), "{shown}");
 

@@ -69,6 +69,9 @@ struct Report {
     waiting: Option<String>,
     /// Whether a running daemon did it.
     through_daemon: bool,
+    /// What `verify` needs besides the archive's address.
+    #[serde(skip)]
+    options: String,
     #[serde(skip)]
     first: bool,
     #[serde(skip)]
@@ -105,8 +108,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Report> {
     let config = &loaded.config;
     let ask = Ask::Collect { only: args.only.clone() };
-    let mut report =
-        Report { archive: config.archive.address(), not_run: jobs.not_run().to_vec(), ..Report::default() };
+    let mut report = Report {
+        archive: config.archive.address(),
+        options: config.archive.options(),
+        not_run: jobs.not_run().to_vec(),
+        ..Report::default()
+    };
     let expected: Vec<Job> = jobs.named(&args.only)?.into_iter().collect();
     let mut progress = Progress::new(&expected);
     if let Some(mut answers) = control::ask(&config.state_dir, &ask).await.with_context(|| agent::not_asked(config))? {
@@ -285,9 +292,10 @@ impl Report {
         let entries = if self.logged == 1 { "1 entry".to_owned() } else { format!("{} entries", self.logged) };
         writeln!(
             out,
-            "{entries} logged{}. Verify them, on any machine:\n  evidenced verify {} --trust {root}",
+            "{entries} logged{}. Verify them, on any machine:\n  evidenced verify {} --trust {root}{}",
             self.parts(),
-            self.archive
+            self.archive,
+            self.options
         )
     }
 

@@ -121,6 +121,13 @@ impl ArchiveConfig {
         }
     }
 
+    /// What `verify` must be told besides, to find a bucket from a machine without this configuration: ` --region eu-west-1`.
+    pub fn options(&self) -> String {
+        let ArchivePlace::S3(s3) = self.place() else { return String::new() };
+        let named = [("region", &s3.region), ("endpoint", &s3.endpoint)];
+        named.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!(" --{name} {value}"))).collect()
+    }
+
     /// For how many days everything is kept, where something sees to it.
     pub fn retention_days(&self) -> Option<u32> {
         self.s3.as_ref().and_then(|s3| s3.object_lock.days())

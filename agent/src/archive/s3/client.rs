@@ -135,7 +135,7 @@ impl Store {
     ) -> Result<Self, String> {
         let loaded = sdk.load().await?;
         if loaded.region().is_none() {
-            return Err("no region is written, and the AWS SDK finds none: write `region`, or set AWS_REGION".into());
+            return Err("no region is given, and the AWS SDK finds none: write `archive.s3.region`, give --region, or set AWS_REGION".into());
         }
         let skew = Arc::new(Skew::default());
         // Every write brings its own SHA-256, and whatever is read back is checked by whoever reads it.
@@ -221,9 +221,13 @@ fn names_a_store() -> bool {
 fn split(address: &str) -> Result<(&str, String), String> {
     let wrong = || format!("{address:?} is no address of an archive in S3: write `s3://bucket/prefix/origin`");
     let rest = address.strip_prefix("s3://").ok_or_else(wrong)?;
-    let (bucket, root) = rest.split_once('/').ok_or_else(wrong)?;
+    let (bucket, root) = rest.split_once('/').unwrap_or((rest, ""));
     let root = root.trim_matches('/');
-    if bucket.is_empty() || root.is_empty() { Err(wrong()) } else { Ok((bucket, format!("{root}/"))) }
+    match (bucket, root) {
+        ("", _) => Err(wrong()),
+        (bucket, "") => Ok((bucket, String::new())),
+        (bucket, root) => Ok((bucket, format!("{root}/"))),
+    }
 }
 
 /// By how much the store's clock is ahead.
@@ -406,7 +410,9 @@ mod tests {
     fn an_address_names_a_bucket_and_an_origin_below_it() {
         assert_eq!(split("s3://b/p/o").unwrap(), ("b", "p/o/".to_owned()));
         assert_eq!(split("s3://b/o/").unwrap(), ("b", "o/".to_owned()));
-        for wrong in ["b/o", "s3://b", "s3://b/", "s3:///o", "https://b/o"] {
+        assert_eq!(split("s3://b").unwrap(), ("b", String::new()));
+        assert_eq!(split("s3://b/").unwrap(), ("b", String::new()));
+        for wrong in ["b/o", "s3://", "s3:///o", "https://b/o"] {
             assert!(split(wrong).unwrap_err().contains("s3://bucket/prefix/origin"), "{wrong}");
         }
     }
