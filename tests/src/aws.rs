@@ -9,6 +9,7 @@ pub mod verdict;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpStream},
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     time::Duration,
 };
@@ -157,6 +158,24 @@ impl Ministack {
 }
 
 impl std::ops::Deref for Ministack {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+/// Whom nobody knows: HTTPS under an authority of its own, whose certificate is put into a file, and a refusal for every request.
+pub struct Stranger(Server);
+
+impl Stranger {
+    /// Starts it; `certificate` is written.
+    pub fn start(certificate: &Path) -> Self {
+        Self(Server::start("tls_refuser.py", &[&certificate.display().to_string()]))
+    }
+}
+
+impl std::ops::Deref for Stranger {
     type Target = Server;
 
     fn deref(&self) -> &Server {

@@ -6,6 +6,7 @@
 
 pub mod aws;
 pub mod conformance;
+pub mod container;
 pub mod program;
 pub mod s3;
 pub mod tools;

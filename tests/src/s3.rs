@@ -3,6 +3,7 @@
 pub mod proxy;
 
 use std::{
+    fs,
     path::Path,
     sync::{
         Arc,
@@ -145,6 +146,28 @@ impl Bucket {
             writers.push(Arc::new(self.archive().await));
         }
         writers
+    }
+
+    /// Copies the newest versions of all objects whose keys begin with `prefix` into `directory`, under the rest of their keys.
+    pub async fn copy_to(&self, prefix: &str, directory: &Path) {
+        let mut after = None;
+        loop {
+            let page =
+                self.client.list_objects_v2().bucket(&self.name).prefix(prefix).set_continuation_token(after.take());
+            let page = page.send().await.expect("a bucket lists");
+            for key in page.contents().iter().filter_map(|object| object.key()) {
+                let object =
+                    self.client.get_object().bucket(&self.name).key(key).send().await.expect("an object reads");
+                let bytes = object.body.collect().await.expect("a body reads").into_bytes();
+                let path = directory.join(key.strip_prefix(prefix).expect("a key begins as asked"));
+                fs::create_dir_all(path.parent().expect("a key has a name")).expect("a directory can be made");
+                fs::write(path, bytes).expect("a file can be written");
+            }
+            after = page.next_continuation_token().map(str::to_owned);
+            if after.is_none() {
+                return;
+            }
+        }
     }
 
     /// The key of an object of [`ORIGIN`].

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -54,6 +55,19 @@ pub fn aws() -> &'static Path {
     })
 }
 
+/// A Python environment with podman-compose and the schema of compose files from PyPI.
+pub fn compose() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = home().join("compose");
+        once(&home, &["requirements-container.txt"], || {
+            environment(&home);
+            pip(&home, &["--no-deps"], "requirements-container.txt");
+        });
+        home
+    })
+}
+
 /// A program from Debian's packages, unpacked without being installed: the installed one where there is one. `None`, with the
 /// reason printed, on a system that has neither.
 pub fn debian(program: &str, package: &str) -> Option<PathBuf> {
@@ -81,11 +95,70 @@ pub fn debian(program: &str, package: &str) -> Option<PathBuf> {
                 Ok(())
             });
         if let Err(why) = got {
-            eprintln!("SKIPPED: {program} is not installed and Debian's package {package} cannot be had: {why}");
+            skipped(&format!("{program} is not installed and Debian's package {package} cannot be had: {why}"));
             return None;
         }
     }
     unpacked()
+}
+
+/// podman, and where it keeps what later runs can use.
+pub struct Containers {
+    /// The program.
+    pub podman: PathBuf,
+    /// The root of the unpacked packages; `None` where podman is installed.
+    pub unpacked: Option<PathBuf>,
+    /// Its temporary files, build caches among them.
+    pub cache: PathBuf,
+}
+
+/// podman with runc: the installed ones, else Debian's packages with all that they need and this machine lacks, unpacked without being
+/// installed. For root only, since apt-get is.
+///
+/// # Errors
+/// Why they cannot be had.
+pub fn containers() -> Result<Containers, String> {
+    let home = home().join("containers");
+    let cache = home.join("cache");
+    fs::create_dir_all(&cache).expect("the tools' directory can be made");
+    if let (Some(podman), Some(_)) = (which("podman"), which("runc")) {
+        return Ok(Containers { podman, unpacked: None, cache });
+    }
+    let root = home.join("root");
+    let podman = root.join("usr/bin/podman");
+    let lock = fs::File::create(home.join("lock")).expect("the tools' lock opens");
+    lock.lock().expect("the tools' lock locks");
+    if !podman.is_file() {
+        let packages = home.join("packages");
+        fs::create_dir_all(packages.join("partial")).expect("the tools' directory can be made");
+        let get = |arguments: &[&str]| {
+            let output = Command::new("apt-get").arg("--quiet").args(arguments).output();
+            let output = output.map_err(|error| format!("apt-get: {error}"))?;
+            output.status.success().then_some(()).ok_or_else(|| crate::program::text(&output.stderr))
+        };
+        let archives = format!("Dir::Cache::archives={}", packages.display());
+        let download = || {
+            let options = ["--yes", "--download-only", "--no-install-recommends", "--option", &archives];
+            get(&[&["install"], &options[..], &["podman", "runc"]].concat())
+        };
+        // Lists of packages may be missing or old.
+        download().or_else(|_| get(&["update"]).and_then(|()| download()))?;
+        let half = home.join("root.new");
+        let _ = fs::remove_dir_all(&half);
+        for entry in fs::read_dir(&packages).expect("packages list") {
+            let path = entry.expect("packages list").path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                run(Command::new("dpkg").arg("-x").arg(path).arg(&half));
+            }
+        }
+        fs::rename(&half, &root).expect("a directory can be renamed");
+    }
+    Ok(Containers { podman, unpacked: Some(root), cache })
+}
+
+/// Says that a test was skipped and why, also when it passes: what tests print by macros is shown only where they fail.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// The first of that name in `PATH`, `/usr/sbin` and `/sbin`.
