@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
-use super::iam;
+use super::{AwsDialect, iam};
 use crate::{
     contract::Collector,
-    declared::{Code, Declared, DefinitionError, system::System},
+    declared::{Code, Compiled, Declared, DefinitionError, system::System},
 };
 
 /// The definitions as written, by file name.
@@ -23,25 +23,31 @@ pub struct Definition {
     /// As written.
     pub yaml: &'static str,
     code: Option<Code>,
+    /// Read once, for all sources.
+    compiled: OnceLock<Arc<Compiled>>,
 }
 
 /// All of them.
 pub static ALL: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     let code: BTreeMap<&str, Code> = CODE.iter().copied().collect();
     let id = |yaml: &'static str| yaml.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default().trim();
-    YAML.iter().map(|yaml| Definition { yaml, code: code.get(id(yaml)).copied() }).collect()
+    YAML.iter().map(|yaml| Definition { yaml, code: code.get(id(yaml)).copied(), compiled: OnceLock::new() }).collect()
 });
 
 impl Definition {
-    /// The collector on a source.
+    /// The collector on a source, which speaks as AWS does.
     ///
     /// # Errors
     /// A definition that could not run.
     pub fn on(&self, system: Arc<dyn System>) -> Result<Declared, DefinitionError> {
-        match self.code {
-            None => Declared::new(self.yaml, system),
-            Some(code) => Declared::with_code(self.yaml, code, system),
-        }
+        let compiled = match self.compiled.get() {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let compiled = Arc::new(Compiled::new(self.yaml, &AwsDialect)?);
+                self.compiled.get_or_init(|| compiled).clone()
+            }
+        };
+        Ok(Declared::of(compiled, self.code, system))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Collectors that are declared in YAML: what is asked, in which cells, how its end is seen, and how records follow.
 //!
-//! [`Declared`] is such a collector on one source. Where jq is not enough, code makes the records ([`Declared::with_code`]); asking, paging,
+//! [`Declared`] is such a collector on one source. Where jq is not enough, code makes the records ([`Declared::of`]); asking, paging,
 //! fan-out and the reading back are the same.
 
 mod collect;
@@ -35,7 +35,7 @@ pub type Code = fn(&Reading<'_>, &mut dyn Records) -> io::Result<()>;
 
 /// A definition on a source.
 pub struct Declared {
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
     system: Arc<dyn System>,
     code: Option<Code>,
 }
@@ -46,15 +46,12 @@ impl Declared {
     /// # Errors
     /// A definition that could not run.
     pub fn new(yaml: &str, system: Arc<dyn System>) -> Result<Self, DefinitionError> {
-        Ok(Self { compiled: Compiled::new(yaml, system.as_ref())?, system, code: None })
+        Ok(Self::of(Arc::new(Compiled::new(yaml, system.as_ref())?), None, system))
     }
 
-    /// Records of the definition's `kinds` are made by code.
-    ///
-    /// # Errors
-    /// A definition that could not run.
-    pub fn with_code(yaml: &str, code: Code, system: Arc<dyn System>) -> Result<Self, DefinitionError> {
-        Ok(Self { code: Some(code), ..Self::new(yaml, system)? })
+    /// The same of a definition that was read before, for a system of the same dialect. With `code`, that makes the records of its `kinds`.
+    pub fn of(compiled: Arc<Compiled>, code: Option<Code>, system: Arc<dyn System>) -> Self {
+        Self { compiled, system, code }
     }
 }
 
