@@ -140,6 +140,24 @@ fn collect_to_a_bucket_gives_receipts_that_verify_and_a_plan_that_states_the_ret
     let status = world.expect(0, &["status"]);
     assert!(status.contains("spool      0 waiting") && status.contains(" entries, root "), "{status}");
     world.assert_created_once();
+
+    // As `collect` said, with an auditor's rights: what the agent tried the store with is no part of the archive.
+    let address = format!("s3://{}/evidence/prod", world.bucket.name);
+    world.proxy.asked();
+    let mut command = world.command(&["verify", &address, "--trust", &world.place.root(), "--deep"]);
+    command.env("AWS_ENDPOINT_URL_S3", world.proxy.endpoint()).env("AWS_REGION", "us-east-1");
+    let output = command.output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success() && said.contains("ARCHIVE INTACT"), "{said}");
+    assert!(said.contains("not part of this archive, and not looked at: .evidenced-probe"), "{said}");
+    let policy: serde_json::Value =
+        serde_json::from_str(&world.expect(0, &["iam-policy", "--archive", "--auditor"])).unwrap();
+    let allowed = policy.to_string();
+    for asked in world.proxy.asked() {
+        for right in rights(&asked.method, &asked.path) {
+            assert!(allowed.contains(&format!("\"{right}\"")), "{} {} needs {right}", asked.method, asked.path);
+        }
+    }
 }
 
 #[test]
@@ -253,6 +271,10 @@ fn rights(method: &str, path: &str) -> Vec<&'static str> {
         "GET" if is("object-lock") => vec!["s3:GetBucketObjectLockConfiguration"],
         "GET" if is("uploads") => vec!["s3:ListBucketMultipartUploads"],
         "GET" if is("list-type") => vec!["s3:ListBucket"],
+        "GET" if is("versions") => vec!["s3:ListBucketVersions"],
+        "GET" if is("retention") => vec!["s3:GetObjectRetention"],
+        "GET" if is("legal-hold") => vec!["s3:GetObjectLegalHold"],
+        "GET" | "HEAD" if is("versionId") => vec!["s3:GetObjectVersion"],
         "GET" => vec!["s3:GetObject"],
         // Its answer is read for the object's retention.
         "HEAD" => vec!["s3:GetObject", "s3:GetObjectRetention"],
