@@ -204,6 +204,7 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     match &status.checkpoint {
         Some(known) => writeln!(out, "log        {} entries, root {}", known.size, known.root)?,
+        None if status.away.is_some() => writeln!(out, "log        not known: the archive is away")?,
         None => writeln!(out, "log        empty, or not there")?,
     }
     if let Some(at) = &status.last_sealed {
