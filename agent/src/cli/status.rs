@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 /// Exits 0 when all is well, and when no daemon runs; 3 when there is little room left for what waits, 4 when there is none, 5 when the
-/// archive is away: of several 4, then 5. With `--health` as [`health`] says.
+/// archive is away: of several 4, then 5. With `--health` it says whether the agent is alive.
 ///
 /// # Errors
 /// What cannot be read.
