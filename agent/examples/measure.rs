@@ -1,12 +1,20 @@
-//! Measures what grows: `measure catch-up N` spools N runs of 40 jobs and drains them into an archive in a directory; `measure cold N`
-//! starts on an empty disk with a log of N leaves and its newest days. Seconds, on standard output. The tests prove what must hold; this
-//! says how long it takes here.
+//! Measures what grows: `measure catch-up N` spools N runs of 40 jobs and drains them into an archive in a directory, `measure upload N
+//! ENDPOINT BUCKET` into one in S3, without locks; `measure cold N` starts on an empty disk with a log of N leaves and its newest days.
+//! Seconds, on standard output. The tests prove what must hold; this says how long it takes here.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::time::Instant;
 
 use chrono::TimeDelta;
-use evidenced::{clock::Clock as _, durable::Disk};
+use evidenced::{
+    archive::{
+        S3Archive,
+        s3::{self, LockMode, ObjectLock, S3Config},
+    },
+    clock::Clock as _,
+    durable::Disk,
+    pipeline::Pipeline,
+};
 
 #[path = "../tests/pipeline/double.rs"]
 mod double;
@@ -22,16 +30,41 @@ async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
     match words.first().map(String::as_str) {
-        Some("catch-up") => catch_up(number(1)).await,
+        Some("catch-up") => {
+            let dir = tempfile::tempdir().unwrap();
+            let place = Place::new(dir.path());
+            let pipeline = place.open(&Disk::new(), "one").await.unwrap();
+            catch_up(number(1), &place, pipeline).await;
+        }
+        Some("upload") => {
+            let dir = tempfile::tempdir().unwrap();
+            let place = Place::new(dir.path());
+            let (endpoint, bucket) = (words.get(2).expect("an endpoint"), words.get(3).expect("a bucket"));
+            let config = S3Config {
+                region: Some("us-east-1".into()),
+                endpoint: Some(endpoint.clone()),
+                path_style: true,
+                object_lock: ObjectLock { mode: Some(LockMode::None), ..ObjectLock::default() },
+                ..S3Config::new(bucket)
+            };
+            let open = s3::Open {
+                config: &config,
+                origin: support::ORIGIN,
+                state_dir: &place.state_dir(),
+                disk: &Disk::new(),
+                clock: place.clock.clone(),
+                own: None,
+            };
+            let archive = S3Archive::connect(open).await.unwrap();
+            let pipeline = place.open_in(archive, &Disk::new(), "one").await.unwrap();
+            catch_up(number(1), &place, pipeline).await;
+        }
         Some("cold") => cold(number(1)).await,
-        _ => panic!("measure catch-up N | cold N"),
+        _ => panic!("measure catch-up N | upload N ENDPOINT BUCKET | cold N"),
     }
 }
 
-async fn catch_up(runs: i64) {
-    let dir = tempfile::tempdir().unwrap();
-    let place = Place::new(dir.path());
-    let pipeline = place.open(&Disk::new(), "one").await.unwrap();
+async fn catch_up(runs: i64, place: &Place, pipeline: Pipeline) {
     let plan = pipeline.spool_plan(|basis| support::make_plan(&basis)).await.unwrap();
     let facts = facts(support::EVERY_FIVE_MINUTES, None, plan);
     let work = place.work(&facts);

@@ -2,21 +2,32 @@
 //! whole program is killed at many moments, as an operating system would.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tests::program::{Place, text};
+use tests::program::{Place, files, text};
+
+/// Kills of one run of the test.
+const KILLS: u64 = 200;
 
 #[test]
-fn a_collect_killed_at_any_moment_is_followed_by_one_that_leaves_an_intact_archive() {
+fn a_collect_killed_at_two_hundred_moments_loses_and_doubles_nothing() {
     let place = Place::new();
     place.expect(0, ["collect"]);
     let root = place.root();
-    for step in 0..24u64 {
+    let begun = Instant::now();
+    place.expect(0, ["collect", "host/time-sync", "host/mfa"]);
+    let whole = begun.elapsed();
+    let mut killed = 0;
+    for step in 0..KILLS {
         let mut child = place.start("killed", ["collect", "host/time-sync", "host/mfa"]);
-        std::thread::sleep(Duration::from_millis(5 + step * 17));
+        // Moments all over a run, in no order: 89 and 200 have no common divisor.
+        std::thread::sleep(whole.mul_f64(((step * 89) % KILLS) as f64 / KILLS as f64));
         // It may have ended by itself: that is one of the moments too.
         let _ = child.kill();
-        child.wait().unwrap();
+        killed += u64::from(!child.wait().unwrap().success());
+        if step % 10 > 0 {
+            continue;
+        }
         let verdict = place.run(["verify", "./evidence", "--trust", &root]);
         assert!(
             matches!(verdict.status.code(), Some(0)),
@@ -24,9 +35,13 @@ fn a_collect_killed_at_any_moment_is_followed_by_one_that_leaves_an_intact_archi
             text(&verdict.stdout)
         );
     }
+    assert!(killed > KILLS / 2, "only {killed} of {KILLS} runs were killed before their end");
     place.expect(0, ["collect"]);
     let said = place.expect(0, ["verify", "./evidence", "--trust", &root, "--deep"]);
     assert!(said.contains("ARCHIVE INTACT"), "{said}");
+    // What was spooled is in the log, once (a doubled leaf is a finding), and nothing was put aside.
+    let aside = place.path().join("evidence.state/quarantine");
+    assert!(!aside.exists() || files(&aside).is_empty());
     assert!(!said.contains("pending"), "everything that was spooled is logged after a whole run:\n{said}");
 }
 
