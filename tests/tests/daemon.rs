@@ -3,11 +3,11 @@
 
 use std::{
     fs,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::program::{Place, text, until};
+use tests::program::{Place, program, text, until};
 
 fn configured() -> Place {
     let place = Place::new();
@@ -23,7 +23,10 @@ fn configured() -> Place {
 }
 
 fn start(place: &Place) -> Child {
-    let mut child = place.start("daemon", ["run"]);
+    answering(place, place.start("daemon", ["run"]))
+}
+
+fn answering(place: &Place, mut child: Child) -> Child {
     until("the daemon to answer", || {
         assert!(
             child.try_wait().unwrap().is_none(),
@@ -114,7 +117,12 @@ fn a_reader_of_its_lines_that_goes_away_ends_nothing() {
 #[test]
 fn a_terminal_that_closes_stops_it_cleanly() {
     let place = configured();
-    let mut child = start(&place);
+    // Whoever runs the tests with nohup has the signal ignored, and a program that is started so leaves it so.
+    let log = fs::File::create(place.path().join("daemon.err")).unwrap();
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(program()).arg("run").current_dir(place.path());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let mut child = answering(&place, child);
     signal(&child, Signal::HUP);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     place.expect(0, ["verify", "./evidence", "--trust", &place.root()]);

@@ -128,6 +128,27 @@ async fn a_restart_writes_nothing_to_find_out_again_unless_the_settings_changed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_not_the_stores_is_seen_and_stops_nothing() {
+    let server = Ministack::start();
+    let bucket = Bucket::make(&server.endpoint(), KEYS, true).await;
+    let proxy = Proxy::start(server.port());
+    let config = S3Config { endpoint: Some(proxy.endpoint()), ..bucket.config() };
+    for (seconds, says) in [(400, "s ahead of this host's"), (-400, "s behind this host's")] {
+        for method in ["GET", "PUT"] {
+            proxy.fault(method, "", 1_000, Fault::Ahead(seconds));
+        }
+        let state = tempfile::tempdir().unwrap();
+        let archive = S3Archive::connect(bucket.open(&config, state.path(), &Disk::new())).await.unwrap();
+        let found = archive.examine(&config, state.path()).await;
+        let clock = found.iter().find(|found| found.property == Property::Clock).unwrap();
+        assert!(clock.answer == Answer::Lacks && clock.says.contains(says), "{clock:?}");
+        assert!(found.iter().filter(|found| found.property != Property::Clock).all(|f| f.answer == Answer::Holds));
+        archive.create("seal/2026/11/22/one", b"one".to_vec().into()).await.unwrap();
+        proxy.sound();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_lost_make_no_store_look_weak() {
     let server = Ministack::start();
     for part in ["/create", "/replace", "/checksum"] {

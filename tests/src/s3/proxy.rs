@@ -1,5 +1,5 @@
 //! A server between an agent and a store, which does harm on demand: answers that are lost after the write was done, refusals, cut bodies,
-//! waits. It keeps a list of what was asked.
+//! waits, a wrong clock. It keeps a list of what was asked.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,6 +10,8 @@ use std::{
     },
     time::Duration,
 };
+
+use chrono::{TimeDelta, Utc};
 
 /// What is done to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Fault {
     CutAnswer(usize),
     /// The store's answer comes so much later.
     Late(Duration),
+    /// The answer says another time: so many seconds ahead.
+    Ahead(i64),
 }
 
 /// Which requests it is done to.
@@ -156,7 +160,7 @@ fn serve(client: &TcpStream, shared: &Shared) -> std::io::Result<bool> {
         }
         _ => {}
     }
-    let (answer_head, mut answer) = ask(shared.upstream, &head, &body, &method)?;
+    let (mut answer_head, mut answer) = ask(shared.upstream, &head, &body, &method)?;
     if let Some(asked) = lock(&shared.asked).get_mut(at) {
         asked.answered = answer.len();
     }
@@ -166,6 +170,12 @@ fn serve(client: &TcpStream, shared: &Shared) -> std::io::Result<bool> {
             return Ok(false);
         }
         Some(Fault::Late(wait)) => std::thread::sleep(wait),
+        Some(Fault::Ahead(seconds)) => {
+            let lines = answer_head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
+            let rest: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+            let date = (Utc::now() + TimeDelta::seconds(seconds)).format("%a, %d %b %Y %H:%M:%S GMT");
+            answer_head = format!("{}\r\nDate: {date}\r\n\r\n", rest.join("\r\n"));
+        }
         Some(Fault::CutAnswer(after)) => {
             answer.truncate(after);
             (&mut &*client).write_all(answer_head.as_bytes())?;
