@@ -19,9 +19,9 @@ use std::{
 
 use signing::{
     layout::{self, CHECKPOINT, origin_directory},
-    log::{Checkpoint, LogError, MAX_CHECKPOINT, TILE_WIDTH, entries, entry_bundle_name, tile_name},
+    log::{self, Checkpoint, LogError, MAX_CHECKPOINT, TILE_WIDTH, entries, entry_bundle_name, tile_name},
     statement::{Body, Statement},
-    store::Reader,
+    store::{Dir, Reader},
     verify::Part,
 };
 
@@ -66,6 +66,19 @@ pub enum PullError {
     InUse {
         /// The directory.
         path: PathBuf,
+    },
+    /// The directory's copy has what the archive has not: the archive was rolled back, or is another.
+    #[error(
+        "{} holds a copy of {had} entries, and the archive's {has} do not continue it: the archive was rolled back, or rewritten. Nothing \
+         was copied; keep that copy, and copy into an empty directory to compare", path.display()
+    )]
+    Older {
+        /// The copy's directory.
+        path: PathBuf,
+        /// The copy's entries.
+        had: u64,
+        /// The archive's entries.
+        has: u64,
     },
     /// The directory holds another log.
     #[error("{} holds other bytes than the archive: it is no copy of this log. Copy into an empty directory", path.display())]
@@ -128,6 +141,7 @@ pub fn pull(
         lock::Unlocked::Held(_) => PullError::InUse { path: directory.clone() },
         lock::Unlocked::Io(source) => failed(source),
     })?;
+    continues(reader, &directory, &checkpoint)?;
     let disk = Disk::new().with_temporaries_in(&directory);
     disk.sweep(&directory).map_err(failed)?;
 
@@ -156,6 +170,25 @@ pub fn pull(
         already: copier.already.into_inner(),
         missing: copier.missing.into_inner().unwrap_or_else(PoisonError::into_inner),
     })
+}
+
+/// Whether the archive continues the copy that is there: a copy that knows more is worth more than what would replace it.
+fn continues(reader: &dyn Reader, directory: &Path, now: &Checkpoint) -> Result<(), PullError> {
+    let kept = Dir::new(directory)
+        .read(CHECKPOINT, MAX_CHECKPOINT)
+        .map_err(|source| PullError::Write { path: directory.join(CHECKPOINT), source })?;
+    let Some(kept) = kept else { return Ok(()) };
+    let kept = Checkpoint::parse_unverified(&kept)?;
+    let older = || PullError::Older { path: directory.to_owned(), had: kept.size, has: now.size };
+    match kept.size {
+        0 => Ok(()),
+        had if had > now.size || (had == now.size && kept.root != now.root) => Err(older()),
+        had if had == now.size => Ok(()),
+        _ => match log::consistency(reader, &kept, now) {
+            Err(LogError::Inconsistent { .. }) => Err(older()),
+            other => Ok(other.map(|_| ())?),
+        },
+    }
 }
 
 /// What may stand for an object, the first that is there: a tile that grew full may have lost its partial form.
@@ -360,10 +393,7 @@ fn tiles(size: u64, give: &mut dyn FnMut(Names) -> ControlFlow<()>) -> ControlFl
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
-    use signing::{
-        store::Dir,
-        verify::{Options, verify},
-    };
+    use signing::verify::{Options, verify};
 
     use super::*;
 
@@ -438,6 +468,21 @@ mod tests {
         assert_eq!(pulled.missing.0, 1, "{pulled:?}");
         let found = findings(&pulled.directory);
         assert!(found.len() == 1 && found[0].starts_with("BUNDLE-MISSING bundle/"), "{found:?}");
+    }
+
+    #[test]
+    fn a_copy_that_knows_more_than_the_archive_is_never_replaced() {
+        let into = tempfile::tempdir().unwrap();
+        let origin = quietly(&Dir::new(vectors()), into.path()).unwrap().directory;
+        let path = origin.join(CHECKPOINT);
+        let kept = std::fs::read_to_string(&path).unwrap();
+        // The archive's own checkpoint has four entries.
+        let longer = kept.replacen("\n4\n", "\n5\n", 1);
+        assert_ne!(longer, kept);
+        std::fs::write(&path, &longer).unwrap();
+        let failure = quietly(&Dir::new(vectors()), into.path()).unwrap_err();
+        assert!(matches!(failure, PullError::Older { had: 5, has: 4, .. }), "{failure}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), longer);
     }
 
     #[test]

@@ -464,9 +464,12 @@ impl Store {
             };
             below.extend(page.common_prefixes().iter().filter_map(|common| name(common.prefix())));
             files.extend(page.contents().iter().filter_map(|object| name(object.key())));
+            if page.is_truncated() != Some(true) {
+                return Ok((below, files));
+            }
             match page.next_continuation_token() {
-                Some(next) if page.is_truncated() == Some(true) => token = Some(next.to_owned()),
-                _ => return Ok((below, files)),
+                Some(next) if Some(next) != token.as_deref() => token = Some(next.to_owned()),
+                _ => return Err(Failure::local("ListObjectsV2", "the list goes on, and the store does not say where")),
             }
         }
     }
