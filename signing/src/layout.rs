@@ -119,7 +119,67 @@ pub fn seal(sealed_at: Utc, leaf: Digest) -> String {
     format!("seal/{}/{leaf}.sigstore.json", day(sealed_at))
 }
 
+/// What pins a checkpoint from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Anchor {
+    /// The checkpoint's own bytes, as they were published.
+    Checkpoint,
+    /// An RFC 3161 response over those bytes.
+    Token,
+    /// A witness's signature lines over its text.
+    Cosignature,
+}
+
+impl Anchor {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Checkpoint, Self::Token, Self::Cosignature];
+
+    /// How the names of its objects end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Token => "tsr",
+            Self::Cosignature => "cosig",
+        }
+    }
+}
+
+/// `anchor/<tree size>/<sha256 of the object>.{checkpoint,tsr,cosig}`.
+pub fn anchor(size: u64, digest: Digest, kind: Anchor) -> String {
+    format!("anchor/{size}/{digest}.{}", kind.extension())
+}
+
+/// The size, digest and kind of an anchor's name; `None` for any other spelling.
+pub fn parse_anchor(name: &str) -> Option<(u64, Digest, Anchor)> {
+    let (size, file) = name.strip_prefix("anchor/")?.split_once('/')?;
+    let (digest, extension) = file.split_once('.')?;
+    let kind = Anchor::ALL.into_iter().find(|kind| kind.extension() == extension)?;
+    let (size, digest) = (size.parse().ok()?, digest.parse().ok()?);
+    (anchor(size, digest, kind) == name).then_some((size, digest, kind))
+}
+
 /// `2026/11/22`.
 pub fn day(at: Utc) -> String {
     format!("{:04}/{:02}/{:02}", at.year(), at.month(), at.day())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_anchors_name_has_one_spelling() {
+        for kind in Anchor::ALL {
+            let name = anchor(7, Digest::of(b"x"), kind);
+            assert_eq!(parse_anchor(&name), Some((7, Digest::of(b"x"), kind)));
+            for altered in
+                [name.replace("anchor/7", "anchor/07"), name.to_uppercase(), format!("{name}x"), name[1..].to_owned()]
+            {
+                assert_eq!(parse_anchor(&altered), None, "{altered}");
+            }
+        }
+        assert_eq!(parse_anchor("anchor/7/ab.tsr"), None);
+        assert_eq!(parse_anchor(&format!("anchor/+7/{}.tsr", Digest::of(b"x"))), None);
+    }
 }

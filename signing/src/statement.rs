@@ -69,10 +69,24 @@ pub struct Entry {
     pub plan: Option<Digest>,
     /// By the agent's clock.
     pub sealed_at: Utc,
-    /// The newest checkpoint that the agent knew: the lower bound of the sealing's time.
+    /// The newest checkpoint that the agent knew: everything under it was sealed before.
     pub checkpoint: Option<Known>,
+    /// The newest token over a checkpoint that the agent had: its signature could not be known before its time, so that the entry was
+    /// sealed after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchored>,
     /// The running agent's random id: another one at each start.
     pub instance: String,
+}
+
+/// A stored token over a checkpoint: `anchor/<size>/<token>.tsr`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchored {
+    /// The size of the checkpoint's tree.
+    pub size: u64,
+    /// The SHA-256 of the response's bytes (RFC 3161, TimeStampResp).
+    pub token: Digest,
 }
 
 /// A checkpoint's size and root.

@@ -165,6 +165,7 @@ impl Archive {
                 plan,
                 sealed_at: at(sealed_at),
                 checkpoint: self.known,
+                anchor: None,
                 instance: "00112233445566778899aabbccddeeff".into(),
             },
             body,

@@ -132,6 +132,7 @@ mod tests {
             plan: Some(Digest::of(b"plan")),
             sealed_at: "2026-11-22T04:00:00Z".parse().unwrap(),
             checkpoint: None,
+            anchor: None,
             instance: "0123456789abcdef".into(),
         }
     }

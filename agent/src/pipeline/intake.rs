@@ -39,6 +39,7 @@ impl Inner {
             plan,
             sealed_at,
             checkpoint: self.state().known,
+            anchor: None,
             instance: self.core.instance.clone(),
         }
     }

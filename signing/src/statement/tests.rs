@@ -13,6 +13,7 @@ fn entry() -> Entry {
         plan: Some(Digest::of(b"plan")),
         sealed_at: at("2026-11-22T04:00:11.250Z"),
         checkpoint: Some(Known { size: 2, root: Digest::of(b"root") }),
+        anchor: None,
         instance: "i-1".into(),
     }
 }

@@ -98,6 +98,7 @@ impl Writer {
             plan: self.plan,
             sealed_at: self.now,
             checkpoint: self.known,
+            anchor: None,
             instance: "i".into(),
         }
     }
