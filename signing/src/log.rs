@@ -12,12 +12,16 @@ use sha2::{Digest as _, Sha256};
 use crate::{digest::Digest, keys::SignError, store::Reader};
 
 mod checkpoint;
+pub mod cosignature;
 mod proof;
 mod read;
+mod vkey;
+pub mod witness;
 
-pub use checkpoint::{Checkpoint, MAX_CHECKPOINT, vkey};
+pub use checkpoint::{Checkpoint, MAX_CHECKPOINT, from_vkey, vkey};
 pub use proof::{check_consistency, check_inclusion, consistency, inclusion};
 pub use read::{entries, entry_bundle, entry_bundle_name, tile, tile_name};
+pub use vkey::VkeyError;
 
 /// The longest leaf: entry bundles carry 16-bit lengths.
 pub const MAX_LEAF: usize = 65_535;

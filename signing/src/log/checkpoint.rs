@@ -3,7 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use signed_note::{Note, NoteError, Signature, VerificationError, Verifier, Verifiers};
 
-use super::{LogError, MAX_SIZE};
+use super::{
+    LogError, MAX_SIZE,
+    vkey::{self, VkeyError},
+};
 use crate::{
     digest::Digest,
     keys::{PublicKey, Signer},
@@ -29,8 +32,15 @@ pub struct Checkpoint {
 
 /// The verifier key of a log, in the spelling that other tools take: `<origin>+<hash>+<base64>`.
 pub fn vkey(origin: &str, key: &PublicKey) -> String {
-    let typed = typed(key);
-    format!("{origin}+{:08x}+{}", signed_note::key_id(origin, &typed), STANDARD.encode(typed))
+    vkey::write(origin, ED25519, key)
+}
+
+/// The log's origin and key that a verifier key names.
+///
+/// # Errors
+/// Any other text, such as a witness's verifier key.
+pub fn from_vkey(text: &str) -> Result<(String, PublicKey), VkeyError> {
+    vkey::read(text, ED25519, "a log's checkpoints")
 }
 
 impl Checkpoint {
@@ -60,19 +70,7 @@ impl Checkpoint {
         if checkpoint.origin != origin {
             return Err(LogError::Origin { wanted: origin.to_owned(), found: checkpoint.origin });
         }
-        let known = Keys(keys.iter().map(|key| NoteKey { origin: origin.to_owned(), key: *key }).collect());
-        let verified = match note.verify(&known) {
-            Ok((verified, _)) => verified,
-            Err(NoteError::UnverifiedNote) => return Err(LogError::NoKnownSignature(origin.to_owned())),
-            Err(NoteError::InvalidSignature { name, id }) => {
-                let by =
-                    known.verifier(&name, id).map_or_else(|_| format!("{name}+{id:08x}"), |_| known.fingerprint(id));
-                return Err(LogError::Signature(by));
-            }
-            Err(_) => return Err(LogError::Checkpoint("its signatures cannot be told apart")),
-        };
-        let by = verified.first().map(|line| known.fingerprint(line.id()));
-        by.map(|by| (checkpoint, by)).ok_or_else(|| LogError::NoKnownSignature(origin.to_owned()))
+        signed_by(&note, origin, keys).map(|by| (checkpoint, by))
     }
 
     /// Reads what a checkpoint says, whoever said it.
@@ -88,18 +86,31 @@ impl Checkpoint {
         Known { size: self.size, root: self.root }
     }
 
-    fn text(&self) -> String {
+    /// The note's text: what the log, and its witnesses, sign. It ends with a line feed.
+    pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.0))
     }
 
     fn parse(bytes: &[u8]) -> Result<(Self, Note), LogError> {
+        let (checkpoint, note) = Self::parse_extended(bytes)?;
+        if checkpoint.text().as_bytes() != note.text() {
+            return Err(LogError::Checkpoint("its text has more lines than this format"));
+        }
+        Ok((checkpoint, note))
+    }
+
+    /// The same where extension lines may follow the root, as they may in other logs than ours (C2SP tlog-checkpoint, "Note text").
+    pub(super) fn parse_extended(bytes: &[u8]) -> Result<(Self, Note), LogError> {
+        if bytes.len() as u64 > MAX_CHECKPOINT {
+            return Err(LogError::Checkpoint("it is too long"));
+        }
         let note = Note::from_bytes(bytes).map_err(|_| LogError::Checkpoint("it is no signed note"))?;
         let parsed = tlog_tiles::Checkpoint::from_bytes(note.text())
             .map_err(|_| LogError::Checkpoint("its text is not an origin, a size and a root"))?;
         let checkpoint =
             Self { origin: parsed.origin().to_owned(), size: parsed.size(), root: Digest(parsed.hash().0) };
-        if checkpoint.text().as_bytes() != note.text() {
-            return Err(LogError::Checkpoint("its text has more lines, or another spelling, than this format"));
+        if !note.text().starts_with(checkpoint.text().as_bytes()) {
+            return Err(LogError::Checkpoint("its text has another spelling than this format"));
         }
         if checkpoint.size > MAX_SIZE {
             return Err(LogError::TooLarge(checkpoint.size));
@@ -108,9 +119,25 @@ impl Checkpoint {
     }
 }
 
+/// The fingerprint of the first of `keys` that signed the note as `origin`.
+pub(super) fn signed_by(note: &Note, origin: &str, keys: &[PublicKey]) -> Result<String, LogError> {
+    let known = Keys(keys.iter().map(|key| NoteKey { origin: origin.to_owned(), key: *key }).collect());
+    let verified = match note.verify(&known) {
+        Ok((verified, _)) => verified,
+        Err(NoteError::UnverifiedNote) => return Err(LogError::NoKnownSignature(origin.to_owned())),
+        Err(NoteError::InvalidSignature { name, id }) => {
+            let by = known.verifier(&name, id).map_or_else(|_| format!("{name}+{id:08x}"), |_| known.fingerprint(id));
+            return Err(LogError::Signature(by));
+        }
+        Err(_) => return Err(LogError::Checkpoint("its signatures cannot be told apart")),
+    };
+    let by = verified.first().map(|line| known.fingerprint(line.id()));
+    by.ok_or_else(|| LogError::NoKnownSignature(origin.to_owned()))
+}
+
 /// A key as the note's key id hashes it.
 fn typed(key: &PublicKey) -> Vec<u8> {
-    [&[ED25519][..], &key.to_bytes()].concat()
+    vkey::typed(ED25519, key)
 }
 
 /// A key under the name of the log. It verifies strictly, which signed_note's own verifier does not.
