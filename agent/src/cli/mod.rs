@@ -8,7 +8,6 @@ pub mod doctor;
 mod host_exec;
 pub mod iam_policy;
 pub mod keys;
-mod meter;
 pub mod pause;
 mod place;
 mod plain;
@@ -76,7 +75,7 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Status(args) => status::run(&args),
-        Command::Verify(args) => verify::run(args),
+        Command::Verify(args) => verify::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::Show(args) => show::run(args),
         Command::Validate(args) => validate::run(&args),
@@ -87,32 +86,5 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&command),
         Command::HostExec(args) => host_exec::run(&args),
     };
-    done.unwrap_or_else(|error| {
-        let gone = |cause: &(dyn std::error::Error + 'static)| {
-            let pipe = Some(std::io::ErrorKind::BrokenPipe);
-            cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) == pipe
-                || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind) == pipe
-        };
-        if error.chain().any(gone) {
-            // Whoever reads this has seen enough.
-            return ExitCode::SUCCESS;
-        }
-        eprintln!("error: {}", causes(&error));
-        ExitCode::from(2)
-    })
-}
-
-/// The error with its causes, each once.
-fn causes(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if !text.ends_with(&cause) {
-            if !text.is_empty() {
-                text.push_str("\n  because: ");
-            }
-            text.push_str(&cause);
-        }
-    }
-    text
+    done.unwrap_or_else(|error| verifier::failure::end(&error))
 }

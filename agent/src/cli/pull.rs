@@ -2,11 +2,11 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, bail};
-use chrono::{Days, NaiveDate, NaiveTime};
-use signing::verify::{Part, bytes};
+use anyhow::Context as _;
+use signing::verify::bytes;
+use verifier::{dates::Dates, meter::Meter, plain::safe};
 
-use super::{meter::Meter, place::Asked, plain::safe};
+use super::place::Asked;
 use crate::pull::pull;
 
 /// Copies an archive, or a part of it, into a directory that verifies offline. A copy that broke off is gone on with by the same command.
@@ -22,42 +22,6 @@ pub struct Args {
     asked: Asked,
 }
 
-/// The part of an archive that is meant.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub(crate) struct Dates {
-    /// The first day, in UTC, of runs whose seals and bundles are meant (2026-01-31); without it, from the first on
-    #[arg(long, value_name = "DAY")]
-    pub from: Option<NaiveDate>,
-    /// The last day, in UTC; without it, up to the last
-    #[arg(long, value_name = "DAY")]
-    pub to: Option<NaiveDate>,
-}
-
-impl Dates {
-    /// As instants; `None`: all.
-    pub fn part(self) -> anyhow::Result<Option<Part>> {
-        if self.from.is_none() && self.to.is_none() {
-            return Ok(None);
-        }
-        let start = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
-        let from = self.from.map_or(chrono::DateTime::UNIX_EPOCH, start);
-        let to = match self.to {
-            None => start(NaiveDate::from_ymd_opt(9999, 12, 31).unwrap_or(NaiveDate::MAX)),
-            Some(day) => start(day.checked_add_days(Days::new(1)).context("--to is too late a day")?),
-        };
-        if from >= to {
-            bail!("--from is after --to: no day is meant");
-        }
-        Ok(Some(Part { from, to }))
-    }
-
-    /// As arguments again.
-    fn arguments(self) -> String {
-        let named = [("--from", self.from), ("--to", self.to)];
-        named.iter().filter_map(|(name, day)| day.map(|day| format!(" {name} {day}"))).collect()
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -65,7 +29,7 @@ impl Dates {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let part = args.days.part()?;
     let opened = args.asked.open(&args.archive).with_context(|| args.archive.display().to_string())?;
-    let meter = Meter::new();
+    let meter = Meter::on_stderr();
     let threads = opened.threads.unwrap_or(4);
     let pulled =
         pull(&*opened.reader, &args.directory, part, threads, &|done, total| meter.show("copying", done, total));

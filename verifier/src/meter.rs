@@ -7,13 +7,13 @@ use std::{
 };
 
 /// A line that is written over and over.
-pub(crate) struct Meter {
+pub struct Meter {
     shown: Option<Mutex<Instant>>,
 }
 
 impl Meter {
-    /// On standard error, if that is a terminal.
-    pub fn new() -> Self {
+    /// For standard error, if that is a terminal.
+    pub fn on_stderr() -> Self {
         Self { shown: std::io::stderr().is_terminal().then(|| Mutex::new(Instant::now())) }
     }
 

@@ -1,0 +1,220 @@
+//! What verification is asked, and with which exit code it ends. It writes nothing.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use signing::{
+    time::Utc,
+    verify::{self, CannotVerify, Options, Rederive, Stage, Verdict},
+};
+
+use crate::{dates::Dates, meter::Meter, place::Opened, plain::safe, text::text};
+
+/// What an archive is verified against, and how: the same for every program that verifies.
+#[derive(Debug, Clone, clap::Args)]
+pub struct How {
+    /// The owner's root key, by the fingerprint that you were given before (SHA256:…)
+    #[arg(long, value_name = "FINGERPRINT")]
+    trust: String,
+    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest entry
+    #[arg(long, value_name = "INSTANT")]
+    as_of: Option<Utc>,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    days: Dates,
+    /// Which log of the archive, where it holds several
+    #[arg(long)]
+    origin: Option<String>,
+    /// A newer keys.json that you were given
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// How many threads; without it, one for each core, and more for a bucket
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Opens an archive, of which this origin is meant where one is named.
+pub type Open<'a> = dyn Fn(&Path, Option<&str>) -> anyhow::Result<Opened> + 'a;
+
+/// Verifies and prints: exit code 0 intact, 1 not intact, 2 could not verify. With `deep`, bundles are opened and derived again by it.
+///
+/// # Errors
+/// Only output that cannot be written: what cannot be verified is said, with exit code 2.
+pub fn run(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>) -> anyhow::Result<ExitCode> {
+    let (said, code) = match judge(archive, how, deep, open) {
+        Ok((verdict, beside)) => {
+            let said = match how.json {
+                true => serde_json::to_string_pretty(&verdict)? + "\n",
+                false => text(&verdict, &beside, std::time::SystemTime::now().into()),
+            };
+            (said, if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Err(error) => (cannot(archive, how, &error)?, ExitCode::from(2)),
+    };
+    match std::io::stdout().lock().write_all(said.as_bytes()) {
+        // Whoever read enough of it still gets the code that the whole deserves.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
+    Ok(code)
+}
+
+/// What is said where nothing could be verified.
+fn cannot(archive: &Path, how: &How, error: &anyhow::Error) -> anyhow::Result<String> {
+    let (object, reason) = match error.downcast_ref::<CannotVerify>() {
+        Some(cannot) => (cannot.object.clone(), cannot.reason.clone()),
+        None => (archive.display().to_string(), format!("{error:#}")),
+    };
+    let statement = format!("CANNOT VERIFY: {object}: {reason}");
+    if !how.json {
+        return Ok(safe(&statement) + "\n");
+    }
+    let json = serde_json::json!({
+        "format": verify::FORMAT,
+        "intact": null,
+        "statement": statement,
+        "cannot_verify": {"object": object, "reason": reason},
+    });
+    Ok(serde_json::to_string_pretty(&json)? + "\n")
+}
+
+fn judge(
+    archive: &Path,
+    how: &How,
+    deep: Option<&dyn Rederive>,
+    open: &Open<'_>,
+) -> anyhow::Result<(Verdict, Vec<String>)> {
+    if !is_fingerprint(&how.trust) {
+        bail!(
+            "--trust {:?} is no key's fingerprint: that is SHA256: and 43 characters, as `evidenced collect` and `keys list` print it",
+            how.trust
+        );
+    }
+    let part = how.days.part()?;
+    let opened = open(archive, how.origin.as_deref())?;
+    let keys = match &how.keys {
+        None => None,
+        Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
+    };
+    let options = Options {
+        trust: how.trust.clone(),
+        origin: how.origin.clone(),
+        directory: opened.named.clone(),
+        as_of: how.as_of,
+        deep,
+        threads: how.threads.or(opened.threads),
+        keys,
+        part,
+    };
+    let meter = Meter::on_stderr();
+    let verdict = verify::verify(&*opened.reader, &options, &|progress| {
+        let stage = match progress.stage {
+            Stage::Log => "reading the log",
+            Stage::Objects => "seals and bundles",
+            Stage::Listing => "listing the archive",
+        };
+        meter.show(stage, progress.done, progress.total);
+    });
+    meter.clear();
+    Ok((verdict?, opened.beside))
+}
+
+/// Whether it could be an OpenSSH fingerprint of a key: unpadded base64 of 32 bytes.
+fn is_fingerprint(text: &str) -> bool {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+    text.strip_prefix("SHA256:")
+        .and_then(|digest| STANDARD_NO_PAD.decode(digest).ok())
+        .is_some_and(|digest| digest.len() == 32)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use signing::store::Dir;
+
+    use super::*;
+    use crate::{derive::NoCollectors, place};
+
+    fn vectors() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors/archive")
+    }
+
+    fn judged(archive: &Path, deep: bool) -> (Verdict, Vec<String>) {
+        let vectors = fs::read(vectors().join("../vectors.json")).unwrap();
+        let vectors: serde_json::Value = serde_json::from_slice(&vectors).unwrap();
+        let how = How {
+            trust: vectors["keys"]["root"]["fingerprint"].as_str().unwrap().to_owned(),
+            as_of: None,
+            json: false,
+            days: Dates::default(),
+            origin: None,
+            keys: None,
+            threads: Some(1),
+        };
+        let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };
+        judge(archive, &how, deep, &place::directory).unwrap()
+    }
+
+    fn copy(to: &Path) {
+        let mut names = Vec::new();
+        signing::store::Reader::list(&Dir::new(vectors()), "", &mut |name| names.push(name.to_owned())).unwrap();
+        for name in names {
+            fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
+            fs::copy(vectors().join(&name), to.join(&name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_archives_verdict_reads_as_in_the_manual() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&root.path().join("example.org+evidence"));
+        fs::write(root.path().join("README"), "for the auditor").unwrap();
+        let (verdict, beside) = judged(root.path(), false);
+        let text = text(&verdict, &beside, "2026-11-22T06:40:00Z".parse().unwrap());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("origin     example.org/evidence, 4 entries; root and checkpoint agree, signed by")
+        );
+        assert!(text.contains("(limit TIME-UNTRUSTED)") && text.contains("(limit NO-OBJECT-LOCK)"), "{text}");
+        assert!(text.contains("(10 min ago by this computer's clock)"), "{text}");
+        assert!(text.contains("not part of this archive, and not looked at: README"), "{text}");
+        assert!(lines.last().unwrap().starts_with("ARCHIVE INTACT, with 3 limits."), "{text}");
+    }
+
+    #[test]
+    fn without_collectors_bundles_are_opened_and_what_is_not_derived_again_is_a_limit() {
+        let (verdict, _) = judged(&vectors(), true);
+        assert_eq!(verdict.findings, []);
+        assert_eq!((verdict.numbers.opened, verdict.numbers.rederived), (1, 0));
+        let limit = verdict.limits.iter().find(|limit| limit.code == "DEEP-UNKNOWN-COLLECTOR").unwrap();
+        assert!(limit.says.contains("evidenced verify --deep"), "{limit:?}");
+    }
+
+    #[test]
+    fn a_finding_names_the_object_its_code_and_its_meaning() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("example.org+evidence");
+        copy(&dir);
+        fs::write(dir.join("x\u{1b}[2J"), "").unwrap();
+        let (verdict, beside) = judged(root.path(), false);
+        let text = text(&verdict, &beside, verdict.as_of.unwrap());
+        assert!(text.contains("x\\u{1b}[2J\n    the layout has no such object (finding UNKNOWN-OBJECT)\n"), "{text}");
+        assert!(text.contains("\nUNKNOWN-OBJECT: "), "{text}");
+        assert!(text.ends_with("NOT INTACT: 1 finding\n"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_of_another_name_is_a_finding() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&root.path().join("example.org+other"));
+        let (verdict, _) = judged(root.path(), false);
+        assert_eq!(verdict.findings[0].code.as_str(), "ORIGIN");
+    }
+}
