@@ -96,6 +96,9 @@ impl Checkpoint {
         if checkpoint.text().as_bytes() != note.text() {
             return Err(LogError::Checkpoint("its text has more lines than this format"));
         }
+        if !signed_note::is_key_name_valid(&checkpoint.origin) {
+            return Err(LogError::Checkpoint("its origin is empty or has white space or `+` in it"));
+        }
         Ok((checkpoint, note))
     }
 

@@ -320,6 +320,16 @@ fn signed_note_itself_verifies_a_checkpoint_under_our_verifier_key() {
 }
 
 #[test]
+fn a_checkpoint_whose_origin_can_be_no_key_name_is_refused_as_nobody_could_have_signed_it() {
+    let (_, edge) = tree(3);
+    let signed = String::from_utf8(checkpoint(&edge).sign(&FileKey::from_seed(&[3; 32])).unwrap()).unwrap();
+    for origin in ["example.org /log", "example.org+log", "\u{2003}"] {
+        let altered = signed.replacen("example.org/log", origin, 1);
+        assert!(matches!(Checkpoint::parse_unverified(altered.as_bytes()), Err(LogError::Checkpoint(_))), "{origin:?}");
+    }
+}
+
+#[test]
 fn every_altered_byte_of_a_checkpoint_is_refused() {
     let (key, _, bytes) = signed();
     for place in 0..bytes.len() {
