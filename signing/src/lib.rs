@@ -16,4 +16,5 @@ pub mod slots;
 pub mod statement;
 pub mod store;
 pub mod time;
+pub mod timestamp;
 pub mod verify;

@@ -1,0 +1,7 @@
+//! RFC 3161 tokens: what is taken, and each rule with a token that breaks it and nothing else.
+
+#![allow(clippy::unwrap_used)]
+
+mod asn1;
+mod rules;
+mod tsa;
