@@ -2,6 +2,7 @@
 //! logged, never replaced, and never read from a file that others may read.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -236,6 +237,7 @@ pub fn make(disk: &Disk, dir: &Path, origin: &str, now: Utc) -> Result<Made, Key
         valid: Validity { from: now, until: None },
         compromised_since: None,
         superseded_by: None,
+        lost: false,
     };
     let set = KeySet {
         format: FORMAT.to_owned(),
@@ -244,6 +246,7 @@ pub fn make(disk: &Disk, dir: &Path, origin: &str, now: Utc) -> Result<Made, Key
         root: *root.public(),
         keys: vec![entry(&receipts, Use::Receipts), entry(&checkpoint, Use::Checkpoints)],
         made_at: now,
+        consents: BTreeSet::new(),
     };
     let document = set.sign(&root).map_err(|source| KeystoreError::Set { path: paths.keys.clone(), source })?;
     write(disk, &paths.keys, &document)?;

@@ -17,9 +17,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::digest::Digest;
 
+mod draft;
 mod set;
 
-pub use set::{FORMAT, KeyEntry, KeyRefusal, KeySet, KeysError, MAX_KEYS, PAYLOAD_TYPE, Use, Validity};
+pub use draft::Draft;
+pub use set::{FORMAT, KeyEntry, KeyRefusal, KeySet, KeysError, MAX_KEYS, PAYLOAD_TYPE, Unfit, Use, Validity};
 
 /// DER of a SubjectPublicKeyInfo for Ed25519 (RFC 8410) up to the key's 32 bytes.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -68,6 +70,19 @@ impl PublicKey {
     /// The same in PEM, as `openssl pkeyutl -pubin` reads it.
     pub fn to_pem(&self) -> String {
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(self.to_spki_der()))
+    }
+
+    /// Reads a SubjectPublicKeyInfo in PEM (RFC 7468), as `openssl pkey -pubout` writes it.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn from_pem(text: &str) -> Result<Self, BadKey> {
+        let lines: Vec<&str> = text.trim().lines().map(str::trim).collect();
+        let ["-----BEGIN PUBLIC KEY-----", body @ .., "-----END PUBLIC KEY-----"] = lines.as_slice() else {
+            return Err(BadKey("the text is no public key in PEM (`openssl pkey -pubout` writes one)"));
+        };
+        let der = STANDARD.decode(body.concat()).map_err(|_| BadKey("its base64 is damaged"))?;
+        Self::from_spki_der(&der)
     }
 
     /// The OpenSSH fingerprint, `SHA256:` and 43 characters of base64: the key's id everywhere.
@@ -235,6 +250,8 @@ mod tests {
         let key = *FileKey::from_seed(&[9; 32]).public();
         let der = key.to_spki_der();
         assert_eq!(PublicKey::from_spki_der(&der).unwrap(), key);
+        assert_eq!(PublicKey::from_pem(&key.to_pem()).unwrap(), key);
+        assert!(PublicKey::from_pem(&FileKey::generate().to_pem()).is_err());
         assert!(PublicKey::from_spki_der(&[der.as_slice(), &[0]].concat()).is_err());
         for place in 0..SPKI_PREFIX.len() {
             let mut altered = der.clone();

@@ -142,7 +142,7 @@ impl Seal {
     }
 }
 
-/// A DSSE envelope with one signature.
+/// A DSSE envelope.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Envelope {
@@ -151,12 +151,15 @@ pub(crate) struct Envelope {
     signatures: Vec<Signature>,
 }
 
-/// What an [`Envelope`] holds.
+/// What an [`Envelope`] with one signature holds.
 pub(crate) struct Opened {
     pub payload: Vec<u8>,
     pub key_id: String,
     pub signature: [u8; 64],
 }
+
+/// A signature with the id of the key that is said to have made it.
+pub(crate) type Signed = (String, [u8; 64]);
 
 impl Envelope {
     pub fn new(payload_type: &str, payload: &[u8], key_id: &str, signature: &[u8; 64]) -> Self {
@@ -167,19 +170,40 @@ impl Envelope {
         }
     }
 
+    /// An envelope with any number of signatures, each with its key id, in this order.
+    pub fn signed(payload_type: &str, payload: &[u8], signatures: &[Signed]) -> Self {
+        let signatures =
+            signatures.iter().map(|(keyid, sig)| Signature { sig: STANDARD.encode(sig), keyid: keyid.clone() });
+        Self {
+            payload: STANDARD.encode(payload),
+            payload_type: payload_type.to_owned(),
+            signatures: signatures.collect(),
+        }
+    }
+
     pub fn open(self, payload_type: &str) -> Result<Opened, SealError> {
+        let count = self.signatures.len();
+        let (payload, signatures) = self.open_all(payload_type)?;
+        let Ok([(key_id, signature)]) = <[Signed; 1]>::try_from(signatures) else {
+            return Err(member("signatures", &format!("a list of {count}"), "a list of one"));
+        };
+        Ok(Opened { payload, key_id, signature })
+    }
+
+    /// The payload, and every signature with its key id. Nothing is verified.
+    pub fn open_all(self, payload_type: &str) -> Result<(Vec<u8>, Vec<Signed>), SealError> {
         if self.payload_type != payload_type {
             return Err(member("payloadType", &self.payload_type, "the type of this format"));
         }
-        let count = self.signatures.len();
-        let Ok([signature]) = <[Signature; 1]>::try_from(self.signatures) else {
-            return Err(member("signatures", &format!("a list of {count}"), "a list of one"));
+        let signature = |signature: Signature| {
+            let bytes = decode("sig", &signature.sig)?;
+            match <[u8; 64]>::try_from(bytes.as_slice()) {
+                Ok(fixed) => Ok((signature.keyid, fixed)),
+                Err(_) => Err(member("sig", &format!("{} bytes", bytes.len()), "64 bytes")),
+            }
         };
-        let bytes = decode("sig", &signature.sig)?;
-        let Ok(fixed) = <[u8; 64]>::try_from(bytes.as_slice()) else {
-            return Err(member("sig", &format!("{} bytes", bytes.len()), "64 bytes"));
-        };
-        Ok(Opened { payload: decode("payload", &self.payload)?, key_id: signature.keyid, signature: fixed })
+        let signatures = self.signatures.into_iter().map(signature).collect::<Result<_, _>>()?;
+        Ok((decode("payload", &self.payload)?, signatures))
     }
 }
 

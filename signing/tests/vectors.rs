@@ -76,6 +76,7 @@ fn key_set() -> KeySet {
         valid: Validity { from: at("2026-11-22T03:00:00Z"), until: None },
         compromised_since: None,
         superseded_by: None,
+        lost: false,
     };
     KeySet {
         format: keys::FORMAT.into(),
@@ -84,6 +85,7 @@ fn key_set() -> KeySet {
         root: *root().public(),
         keys: vec![entry(receipts(), Use::Receipts), entry(checkpoints(), Use::Checkpoints)],
         made_at: at("2026-11-22T03:00:00Z"),
+        consents: BTreeSet::new(),
     }
 }
 

@@ -1,12 +1,15 @@
 //! `keys.json`: the keys of an origin under its owner's root key, and which of them may sign what, when.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PublicKey, SignError, Signer};
+use super::{Draft, PublicKey, SignError, Signer};
 use crate::{
-    seal::{Envelope, Opened, SealError, pae},
+    seal::SealError,
     time::{Utc, rfc3339},
 };
 
@@ -52,8 +55,12 @@ pub struct KeySet {
     pub root: PublicKey,
     /// Every key that ever signed for this origin.
     pub keys: Vec<KeyEntry>,
-    /// By the custodian's clock.
+    /// By the clock of whoever drew it up.
     pub made_at: Utc,
+    /// The ids of the keys in it that signed it beside the root: a key's consent to being followed by another. They are the envelope's,
+    /// not the payload's.
+    #[serde(skip)]
+    pub consents: BTreeSet<String>,
 }
 
 /// One key of an origin.
@@ -73,6 +80,9 @@ pub struct KeyEntry {
     pub compromised_since: Option<Utc>,
     /// The id of the key that followed it.
     pub superseded_by: Option<String>,
+    /// It could not sign the revision that says by which key it is followed. Left out where it is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// `[from, until)`.
@@ -110,9 +120,34 @@ pub enum KeysError {
     /// Altered after signing, or never signed by the root that it names.
     #[error("the signature over keys.json is not by its root key {0}")]
     Signature(String),
+    /// A signature beside the root's that is by no key of the set, or does not verify.
+    #[error("keys.json carries a signature by {0} that is none of a key in it")]
+    Consent(String),
     /// The root did not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
+}
+
+/// Why a revision cannot follow the one before it in the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is no later one.
+    #[error("it is revision {this}, after revision {before}")]
+    Revision {
+        /// Its own.
+        this: u64,
+        /// The one before it.
+        before: u64,
+    },
+    /// What signed once must stay known.
+    #[error("it does not name the key {0} any more")]
+    Gone(String),
+    /// A key's use, its beginning and its successor stay as they were said.
+    #[error("it says of the key {0} another use, beginning or successor than before")]
+    Changed(String),
+    /// Another key takes its place, and it had no say in that.
+    #[error("the key {0} is superseded in it, but did not sign it, and is not said to be lost")]
+    NoConsent(String),
 }
 
 /// Why a key is not accepted.
@@ -169,13 +204,7 @@ impl KeySet {
     /// # Errors
     /// A signer that is not the set's root, an inconsistent set, and the signer's own failures.
     pub fn sign(&self, root: &dyn Signer) -> Result<Vec<u8>, KeysError> {
-        self.check()?;
-        if root.public() != &self.root {
-            return Err(KeysError::Inconsistent(format!("its root is {}, the signer {}", self.root, root.public())));
-        }
-        let payload = serde_json::to_vec(self)?;
-        let signature = root.sign(&pae(PAYLOAD_TYPE, &payload))?;
-        Ok(serde_json::to_vec(&Envelope::new(PAYLOAD_TYPE, &payload, &self.root.fingerprint(), &signature))?)
+        Draft::new(self, &[])?.sign(root)
     }
 
     /// Reads and verifies `keys.json` under the root key whose fingerprint the caller trusts.
@@ -183,12 +212,16 @@ impl KeySet {
     /// # Errors
     /// Another root, a signature that is not the root's, and whatever is malformed.
     pub fn open(bytes: &[u8], trust: &str) -> Result<Self, KeysError> {
-        let (set, opened) = Self::parse(bytes)?;
-        let found = set.root.fingerprint();
-        if found != trust {
-            return Err(KeysError::TrustMismatch { trusted: trust.to_owned(), found });
+        let set = Self::open_untrusted(bytes);
+        let found = match &set {
+            Ok(set) => set.root.fingerprint(),
+            Err(KeysError::Signature(root)) => root.clone(),
+            Err(_) => return set,
+        };
+        match found == trust {
+            true => set,
+            false => Err(KeysError::TrustMismatch { trusted: trust.to_owned(), found }),
         }
-        set.verified(&opened)
     }
 
     /// The same under the root key that the file itself names: for showing what is there. It proves nothing about whose it is.
@@ -196,8 +229,50 @@ impl KeySet {
     /// # Errors
     /// As [`KeySet::open`], but for the trust.
     pub fn open_untrusted(bytes: &[u8]) -> Result<Self, KeysError> {
-        let (set, opened) = Self::parse(bytes)?;
-        set.verified(&opened)
+        let draft = Draft::from_bytes(bytes)?;
+        match draft.is_signed() {
+            true => Ok(draft.into_set()),
+            false => Err(KeysError::Signature(draft.set().root.fingerprint())),
+        }
+    }
+
+    /// Whether this revision may follow an earlier one, `before`, in the log: every key of `before` is still in it, as it was, and one
+    /// that is followed by another from now on signed this revision too, or is said to be lost (FORMAT, section 5).
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn follows(&self, before: &Self) -> Result<(), Unfit> {
+        if self.revision <= before.revision {
+            return Err(Unfit::Revision { this: self.revision, before: before.revision });
+        }
+        let now: BTreeMap<&str, &KeyEntry> = self.keys.iter().map(|key| (&*key.key_id, key)).collect();
+        for old in &before.keys {
+            let Some(new) = now.get(&*old.key_id) else { return Err(Unfit::Gone(old.key_id.clone())) };
+            if new.use_ != old.use_ || new.valid.from != old.valid.from {
+                return Err(Unfit::Changed(old.key_id.clone()));
+            }
+            match (&old.superseded_by, &new.superseded_by) {
+                (Some(old_next), next) if next.as_ref() != Some(old_next) || new.lost != old.lost => {
+                    return Err(Unfit::Changed(old.key_id.clone()));
+                }
+                (None, Some(_)) if !new.lost && !self.consents.contains(&old.key_id) => {
+                    return Err(Unfit::NoConsent(old.key_id.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The key for this use that no other follows; `None` where there is none, or more than one.
+    pub fn in_use(&self, use_: Use) -> Option<&KeyEntry> {
+        let mut open = self.keys.iter().filter(|key| key.use_ == use_ && key.superseded_by.is_none());
+        open.next().filter(|_| open.next().is_none())
+    }
+
+    /// The key with this id.
+    pub fn entry(&self, key_id: &str) -> Option<&KeyEntry> {
+        self.keys.iter().find(|key| key.key_id == key_id)
     }
 
     /// The key with this id, if it may be used so at that instant.
@@ -224,23 +299,7 @@ impl KeySet {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Result<(Self, Opened), KeysError> {
-        let envelope: Envelope = serde_json::from_slice(bytes)?;
-        let opened = envelope.open(PAYLOAD_TYPE)?;
-        let set: Self = serde_json::from_slice(&opened.payload)?;
-        set.check()?;
-        Ok((set, opened))
-    }
-
-    fn verified(self, opened: &Opened) -> Result<Self, KeysError> {
-        let root = self.root.fingerprint();
-        if opened.key_id != root || !self.root.verify_strict(&pae(PAYLOAD_TYPE, &opened.payload), &opened.signature) {
-            return Err(KeysError::Signature(root));
-        }
-        Ok(self)
-    }
-
-    fn check(&self) -> Result<(), KeysError> {
+    pub(super) fn check(&self) -> Result<(), KeysError> {
         let wrong = |what: String| Err(KeysError::Inconsistent(what));
         if self.format != FORMAT {
             return wrong(format!("its format is {:?}, not {FORMAT:?}", self.format));
@@ -267,6 +326,9 @@ impl KeySet {
             {
                 return wrong(format!("{} is superseded by {next}, which is no other key of the same use", key.key_id));
             }
+            if key.lost && key.superseded_by.is_none() {
+                return wrong(format!("{} is lost, but no key follows it", key.key_id));
+            }
         }
         Ok(())
     }
@@ -276,7 +338,10 @@ impl KeySet {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::keys::FileKey;
+    use crate::{
+        keys::FileKey,
+        seal::{Envelope, pae},
+    };
 
     fn at(text: &str) -> Utc {
         text.parse().unwrap()
@@ -291,6 +356,7 @@ mod tests {
             valid: Validity { from: at("2026-01-01T00:00:00Z"), until: Some(at("2027-01-01T00:00:00Z")) },
             compromised_since: None,
             superseded_by: None,
+            lost: false,
         }
     }
 
@@ -303,6 +369,7 @@ mod tests {
             root: *root.public(),
             keys: vec![entry(2, Use::Receipts), entry(3, Use::Checkpoints)],
             made_at: at("2026-01-01T00:00:00Z"),
+            consents: BTreeSet::new(),
         };
         (root, set)
     }
@@ -380,6 +447,58 @@ mod tests {
         refused(&|s| s.keys[0].superseded_by = Some("SHA256:none".into()));
         refused(&|s| s.keys[0].superseded_by = Some(s.keys[1].key_id.clone()));
         refused(&|s| s.keys[0].superseded_by = Some(s.keys[0].key_id.clone()));
+        refused(&|s| s.keys[0].lost = true);
+    }
+
+    /// Revision 2 of the set: another receipts key follows the first.
+    fn rotated() -> KeySet {
+        let (_, mut set) = set();
+        set.revision = 2;
+        set.keys.push(entry(5, Use::Receipts));
+        set.keys[0].superseded_by = Some(set.keys[2].key_id.clone());
+        set
+    }
+
+    #[test]
+    fn a_key_is_followed_by_another_with_its_own_signature_or_where_it_is_lost() {
+        let (root, first) = set();
+        let (old, other) = (FileKey::from_seed(&[2; 32]), FileKey::from_seed(&[3; 32]));
+        let open = |set: &KeySet, consents: &[&dyn Signer]| {
+            KeySet::open_untrusted(&Draft::new(set, consents).unwrap().sign(&root).unwrap()).unwrap()
+        };
+        let mut second = rotated();
+        let id = second.keys[0].key_id.clone();
+        assert_eq!(open(&second, &[]).follows(&first), Err(Unfit::NoConsent(id.clone())));
+        assert_eq!(open(&second, &[&other]).follows(&first), Err(Unfit::NoConsent(id)));
+        let agreed = open(&second, &[&old]);
+        assert_eq!(agreed.follows(&first), Ok(()));
+        assert_eq!(agreed.in_use(Use::Receipts).unwrap().key_id, second.keys[2].key_id);
+        second.keys[0].lost = true;
+        assert_eq!(open(&second, &[]).follows(&first), Ok(()));
+        // Later revisions need not be signed by it again.
+        let third = KeySet { revision: 3, ..rotated() };
+        assert_eq!(open(&third, &[]).follows(&agreed), Ok(()));
+    }
+
+    #[test]
+    fn what_a_revision_said_of_a_key_is_not_taken_back() {
+        let (_, first) = set();
+        let before = rotated();
+        let refused = |alter: &dyn Fn(&mut KeySet), why: fn(String) -> Unfit, key: usize| {
+            let mut next = KeySet { revision: 3, ..before.clone() };
+            alter(&mut next);
+            assert_eq!(next.follows(&before), Err(why(before.keys[key].key_id.clone())));
+        };
+        refused(&|s| drop(s.keys.remove(1)), Unfit::Gone, 1);
+        refused(&|s| s.keys[0].superseded_by = None, Unfit::Changed, 0);
+        refused(&|s| s.keys[0].lost = true, Unfit::Changed, 0);
+        refused(&|s| s.keys[1].use_ = Use::Receipts, Unfit::Changed, 1);
+        refused(&|s| s.keys[1].valid.from = at("2025-01-01T00:00:00Z"), Unfit::Changed, 1);
+        assert_eq!(first.follows(&first), Err(Unfit::Revision { this: 1, before: 1 }));
+        let mut ended = KeySet { revision: 3, ..before.clone() };
+        ended.keys[0].compromised_since = Some(at("2026-05-01T00:00:00Z"));
+        ended.keys[0].valid.until = Some(at("2026-06-01T00:00:00Z"));
+        assert_eq!(ended.follows(&before), Ok(()));
     }
 
     #[test]

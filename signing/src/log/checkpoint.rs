@@ -49,15 +49,26 @@ impl Checkpoint {
     /// # Errors
     /// An origin that cannot be a key name (empty, with white space or `+`), and the signer's failures.
     pub fn sign(&self, key: &dyn Signer) -> Result<Vec<u8>, LogError> {
+        self.sign_with(&[key])
+    }
+
+    /// The signed note with a line of each key: the first one is the one in use, another the one before it (FORMAT, section 6).
+    ///
+    /// # Errors
+    /// As [`Checkpoint::sign`].
+    pub fn sign_with(&self, keys: &[&dyn Signer]) -> Result<Vec<u8>, LogError> {
         if !signed_note::is_key_name_valid(&self.origin) {
             return Err(LogError::Checkpoint("its origin is empty or has white space or `+` in it"));
         }
         let text = self.text();
-        let signature = key.sign(text.as_bytes())?.to_vec();
-        let id = signed_note::key_id(&self.origin, &typed(key.public()));
-        let line =
-            Signature::new(self.origin.clone(), id, signature).and_then(|line| Note::new(text.as_bytes(), &[line]));
-        Ok(line.map_err(|_| LogError::Checkpoint("its origin has control characters in it"))?.to_bytes())
+        let control = || LogError::Checkpoint("its origin has control characters in it");
+        let mut lines = Vec::new();
+        for key in keys {
+            let signature = key.sign(text.as_bytes())?.to_vec();
+            let id = signed_note::key_id(&self.origin, &typed(key.public()));
+            lines.push(Signature::new(self.origin.clone(), id, signature).map_err(|_| control())?);
+        }
+        Ok(Note::new(text.as_bytes(), &lines).map_err(|_| control())?.to_bytes())
     }
 
     /// Reads a checkpoint of `origin` that one of `keys` signed, and names that key by fingerprint. Lines of other keys, such as

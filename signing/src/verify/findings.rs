@@ -115,6 +115,8 @@ codes! {
     KeysRoot = "KEYS-ROOT", "Keys were put forward that the trusted owner did not sign.";
     /// A keys document does not follow the one before.
     KeysRevision = "KEYS-REVISION", "An older statement about the keys was logged again.";
+    /// A keys document takes back what the one before it said, or replaces a key without that key's signature.
+    KeysSuccession = "KEYS-SUCCESSION", "Keys were exchanged without the signature of the key before, or made to disappear.";
     /// A bundle is gone.
     BundleMissing = "BUNDLE-MISSING", "The receipt is genuine, the evidence behind it is lost within its time of retention.";
     /// A bundle was altered.

@@ -2,7 +2,7 @@
 
 use super::findings::{Code, Findings};
 use crate::{
-    keys::{KeySet, PublicKey, Use},
+    keys::{KeySet, PublicKey, Unfit, Use},
     time::{Utc, rfc3339},
 };
 
@@ -26,16 +26,18 @@ impl Keyring {
 
     /// Adds a revision that entry `index` logs.
     pub fn add(&mut self, index: u64, object: &str, set: KeySet, findings: &Findings) {
-        if let Some((before, last)) = self.logged.last()
-            && set.revision <= last.revision
-        {
-            findings.add(
-                Code::KeysRevision,
-                object,
-                Some(index),
-                format!("it is revision {}; entry {before} logged revision {} already", set.revision, last.revision),
-            );
-            return;
+        if let Some((before, last)) = self.logged.last() {
+            match set.follows(last) {
+                Ok(()) => {}
+                Err(Unfit::Revision { this, before: last }) => {
+                    let says = format!("it is revision {this}; entry {before} logged revision {last} already");
+                    return findings.add(Code::KeysRevision, object, Some(index), says);
+                }
+                Err(unfit) => {
+                    let says = format!("{unfit} (the revision before is logged by entry {before})");
+                    findings.add(Code::KeysSuccession, object, Some(index), says);
+                }
+            }
         }
         self.logged.push((index, set));
     }
@@ -111,6 +113,12 @@ impl Keyring {
             }
         }
         keys
+    }
+
+    /// The keys that another follows without their own signature, since they were lost.
+    pub fn lost(&self) -> Vec<&str> {
+        let newest = self.newest().into_iter().flat_map(|set| &set.keys);
+        newest.filter(|key| key.lost).map(|key| &*key.key_id).collect()
     }
 
     /// From when on a key is valid.

@@ -251,6 +251,10 @@ fn run(
         );
         limits.push(Limit { code: "CLOCK-SET-BACK", says });
     }
+    limits.extend(walked.order.keyring.lost().into_iter().map(|key| Limit {
+        code: "KEY-LOST",
+        says: format!("the key {key} was lost: that another follows it rests on the root's word alone"),
+    }));
     limits.extend(deep_limits);
     let newest = walked.order.newest_entry;
     let events = walked.order.events();

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use signing::{
-    keys::{FileKey, Signer, Use},
+    keys::{Draft, FileKey, KeySet, Signer, Use},
     log::Edge,
     statement::Outcome,
     verify::Options,
@@ -227,18 +227,29 @@ fn an_entry_outside_its_keys_validity_is_seen() {
     assert!(verdict.limits.iter().any(|limit| limit.code == "CLOCK-SET-BACK"), "{:?}", verdict.limits);
 }
 
+/// Revision 2: `new_key()` follows the key that seals receipts.
+fn rotated() -> KeySet {
+    let mut set = key_set(2);
+    set.keys[0].superseded_by = Some(new_key().public().fingerprint());
+    set.keys.push(key_entry(&new_key(), Use::Receipts));
+    set
+}
+
+fn new_key() -> FileKey {
+    FileKey::from_seed(&[7; 32])
+}
+
+/// Logs it, with the signature of the key that is followed.
+fn rotate(writer: &mut Writer) {
+    let draft = Draft::new(&rotated(), &[&receipts_key()]).unwrap();
+    writer.signed_keys(&draft.sign(&root_key()).unwrap());
+}
+
 #[test]
 fn a_rotated_key_signs_from_its_revision_on_and_the_old_one_no_more() {
-    let new = || FileKey::from_seed(&[7; 32]);
-    let rotate = |writer: &mut Writer| {
-        let mut set = key_set(2);
-        set.keys[0].superseded_by = Some(new().public().fingerprint());
-        set.keys.push(key_entry(&new(), Use::Receipts));
-        writer.keys(&set);
-    };
     let good = small(|writer| {
         rotate(writer);
-        writer.sealer = new();
+        writer.sealer = new_key();
         writer.run(&job("host/sshd"), None);
     });
     assert_eq!(codes(&good), [""; 0]);
@@ -248,12 +259,55 @@ fn a_rotated_key_signs_from_its_revision_on_and_the_old_one_no_more() {
     });
     assert_eq!(codes(&old), ["SEAL-KEY"]);
     let early = small(|writer| {
-        writer.sealer = new();
+        writer.sealer = new_key();
         writer.run(&job("host/sshd"), None);
         writer.sealer = receipts_key();
         rotate(writer);
     });
     assert_eq!(codes(&early), ["SEAL-KEY"]);
+    // The revision that brings a key may be sealed by it.
+    let by_the_new = small(|writer| {
+        writer.sealer = new_key();
+        rotate(writer);
+    });
+    assert_eq!(codes(&by_the_new), [""; 0]);
+}
+
+#[test]
+fn a_key_is_not_replaced_without_its_signature() {
+    let root_alone = small(|writer| writer.keys(&rotated()));
+    assert_eq!(codes(&root_alone), ["KEYS-SUCCESSION"]);
+    let by_another = small(|writer| {
+        let draft = Draft::new(&rotated(), &[&checkpoints_key(), &new_key()]).unwrap();
+        writer.signed_keys(&draft.sign(&root_key()).unwrap());
+    });
+    assert_eq!(codes(&by_another), ["KEYS-SUCCESSION"]);
+}
+
+#[test]
+fn a_key_that_was_lost_is_replaced_by_the_root_alone_and_the_verdict_says_so() {
+    let memory = small(|writer| {
+        let mut set = rotated();
+        set.keys[0].lost = true;
+        writer.keys(&set);
+        writer.sealer = new_key();
+        writer.run(&job("host/sshd"), None);
+    });
+    let verdict = memory.judge();
+    assert_eq!(verdict.findings, []);
+    let limit = verdict.limits.iter().find(|limit| limit.code == "KEY-LOST").unwrap();
+    assert!(limit.says.contains(&receipts_key().public().fingerprint()), "{}", limit.says);
+}
+
+#[test]
+fn a_key_that_signed_is_not_made_to_disappear() {
+    let memory = small(|writer| {
+        let mut set = rotated();
+        set.keys[0] = set.keys.remove(2);
+        writer.keys(&set);
+    });
+    let codes = codes(&memory);
+    assert!(codes.contains(&"KEYS-SUCCESSION".to_owned()) && codes.contains(&"SEAL-KEY".to_owned()), "{codes:?}");
 }
 
 #[test]

@@ -126,8 +126,12 @@ impl Writer {
     }
 
     pub fn keys(&mut self, set: &KeySet) {
-        let bytes = set.sign(&root_key()).unwrap();
-        self.document("keys", &bytes);
+        self.signed_keys(&set.sign(&root_key()).unwrap());
+    }
+
+    /// Logs a `keys.json` as it is.
+    pub fn signed_keys(&mut self, bytes: &[u8]) {
+        self.document("keys", bytes);
     }
 
     pub fn plan(&mut self, jobs: &[&str], reason: &str) -> Plan {
@@ -282,6 +286,7 @@ pub fn key_entry(key: &FileKey, use_: Use) -> KeyEntry {
         valid: Validity { from: at("2026-11-01T00:00:00Z"), until: None },
         compromised_since: None,
         superseded_by: None,
+        lost: false,
     }
 }
 
@@ -293,6 +298,7 @@ pub fn key_set(revision: u64) -> KeySet {
         root: *root_key().public(),
         keys: vec![key_entry(&receipts_key(), Use::Receipts), key_entry(&checkpoints_key(), Use::Checkpoints)],
         made_at: at("2026-11-01T00:00:00Z"),
+        consents: BTreeSet::new(),
     }
 }
 
