@@ -58,6 +58,9 @@ pub enum TokenError {
     /// The signer's certificate is neither in the token nor among those given.
     #[error("the signer's certificate is neither in the token nor among those given")]
     SignerAbsent,
+    /// It is there, and breaks RFC 5280 or has a critical extension that is not known.
+    #[error("the signer's certificate cannot be read: {0}")]
+    SignerCertificate(String),
     /// RFC 3161, 2.3: extended key usage, critical, with timeStamping alone.
     #[error("the signer's certificate is not for time stamping alone: {0}")]
     Purpose(&'static str),

@@ -46,12 +46,19 @@ impl Signer {
         let mut refusal = TokenError::SignerAbsent;
         for der in sent.iter().copied().chain(extra.iter().map(AsRef::as_ref)) {
             let certificate = CertificateDer::from(der);
-            // What cannot be read is not the signer; a path through it will not be found.
-            let Ok(parsed) = EndEntityCert::try_from(&certificate) else { continue };
+            let parsed = match EndEntityCert::try_from(&certificate) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    if bound(&token.attributes, None, der).is_ok() {
+                        refusal = TokenError::SignerCertificate(error.to_string());
+                    }
+                    continue;
+                }
+            };
             if !is_named(&parsed, der, &token.signer) {
                 continue;
             }
-            match bound(&token.attributes, &parsed, der) {
+            match bound(&token.attributes, Some(&parsed), der) {
                 Ok(()) => {
                     let key = usable(&parsed, der)?;
                     let others = sent.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
@@ -113,8 +120,8 @@ fn is_named(parsed: &EndEntityCert<'_>, der: &[u8], signer: &SignerId<'_>) -> bo
 }
 
 /// RFC 3161, 2.4.1, with RFC 5035 and RFC 5816: at least one signing-certificate attribute, and the first certificate of each is the
-/// signer's.
-fn bound(attributes: &Attributes<'_>, parsed: &EndEntityCert<'_>, der: &[u8]) -> Result<(), TokenError> {
+/// signer's. One that could not be parsed is compared by its hash alone.
+fn bound(attributes: &Attributes<'_>, parsed: Option<&EndEntityCert<'_>>, der: &[u8]) -> Result<(), TokenError> {
     if attributes.certificate.is_none() && attributes.certificate_v2.is_none() {
         return Err(TokenError::SigningCertificate("no attribute names it"));
     }
@@ -149,7 +156,7 @@ fn first_id(value: &[u8]) -> Result<Elements<'_>, TokenError> {
 }
 
 /// `rest` is what follows the hash: issuerSerial, which may be left out.
-fn matches_signer(hash: bool, mut rest: Elements<'_>, parsed: &EndEntityCert<'_>) -> Result<(), TokenError> {
+fn matches_signer(hash: bool, mut rest: Elements<'_>, parsed: Option<&EndEntityCert<'_>>) -> Result<(), TokenError> {
     if !hash {
         return Err(TokenError::SigningCertificate("the attribute names another one, by its hash"));
     }
@@ -160,7 +167,8 @@ fn matches_signer(hash: bool, mut rest: Elements<'_>, parsed: &EndEntityCert<'_>
         let serial = members.need(Tag::Integer)?.value;
         names.end()?;
         members.end()?;
-        if only(named.value, Tag::Sequence, PART)?.value != parsed.issuer() || serial != parsed.serial() {
+        let issuer = only(named.value, Tag::Sequence, PART)?.value;
+        if parsed.is_some_and(|parsed| issuer != parsed.issuer() || serial != parsed.serial()) {
             return Err(TokenError::SigningCertificate(
                 "the attribute names another one, by its issuer and serial number",
             ));

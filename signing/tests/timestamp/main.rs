@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asn1;
+mod paths;
 mod rules;
+mod tokens;
 mod tsa;

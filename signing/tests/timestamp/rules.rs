@@ -8,16 +8,16 @@ use signing::{
 
 use crate::{asn1::*, tsa::*};
 
-fn at(text: &str) -> Utc {
+pub fn at(text: &str) -> Utc {
     text.parse().unwrap()
 }
 
 /// Judges the token of an authority that is trusted, over [`MESSAGE`].
-fn judge(tsa: &Tsa, make: &Make) -> Result<Stamp, TokenError> {
+pub fn judge(tsa: &Tsa, make: &Make) -> Result<Stamp, TokenError> {
     Verifier::new(tsa.roots()).verify(&make.build(), MESSAGE)
 }
 
-fn good() -> (Tsa, Make) {
+pub fn good() -> (Tsa, Make) {
     let tsa = Tsa::new(p256(3));
     let make = Make::new(&tsa);
     (tsa, make)
