@@ -294,7 +294,12 @@ impl<'a> Order<'a> {
             let says = format!("entry {first} names the same bundle");
             self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
         }
-        self.expected.bundles.entry(half(subject.digest.sha256)).or_insert(short(index));
+        let first = long(*self.expected.bundles.entry(half(subject.digest.sha256)).or_insert(short(index)));
+        if first != index && self.expected.index(&subject.name) == Some(index) {
+            // A bundle tells its own run and slot: of two runs the bytes are never the same.
+            let says = format!("it has the digest of the bundle that entry {first} names: one run is told twice");
+            self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
+        }
         if let Some(checks) = &receipt.checks {
             let mut sum = Counts::default();
             checks.values().for_each(|counts| sum += *counts);

@@ -7,6 +7,7 @@ mod forged;
 mod growing;
 mod places;
 mod sound;
+mod tamper;
 mod unreadable;
 
 use signing::verify::Options;
