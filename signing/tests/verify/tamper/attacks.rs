@@ -149,7 +149,7 @@ const ATTACKS: &[Attack] = &[
         name: "the receipts key left out of newer keys",
         holds: Holds::Keys,
         make: || keys_of_hour_five(|set| drop(set.keys.remove(0))),
-        root: finds(&["SEAL-KEY"]),
+        root: finds(&["SEAL-KEY", "KEYS-SUCCESSION"]),
     },
     Attack {
         name: "keys signed by another root",
