@@ -134,9 +134,11 @@ each! {
     a_key_set_comes_back_the_same = "keys", 128;
     a_name_has_one_spelling = "names", 512;
     a_plan_gives_its_slots_in_order_however_odd_it_is = "plan", 256;
+    roots_that_are_read_can_be_used = "roots", 128;
     the_facts_of_a_run_come_back_the_same = "run", 256;
     a_seal_comes_back_the_same = "seal", 256;
     a_statement_comes_back_the_same = "statement", 512;
     a_tile_is_its_hashes = "tile", 256;
+    an_altered_token_says_nothing_else = "token", 512;
     a_submission_to_a_witness_has_one_spelling = "witness", 256;
 }

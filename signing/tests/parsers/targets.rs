@@ -32,6 +32,7 @@ use signing::{
     statement::Statement,
     store::{Dir, Reader},
     time::millis,
+    timestamp::{Roots, Verifier, peek},
     verify::{Derived, Options, Rederive, verify},
 };
 
@@ -58,10 +59,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "keys", check: keys_payload, seeds: keys_seeds },
     Target { name: "names", check: names, seeds: || VECTORS.keys().map(|name| name.clone().into_bytes()).collect() },
     Target { name: "plan", check: plan, seeds: || objects("document/plan/") },
+    Target { name: "roots", check: roots, seeds: || vec![vector("token/root.pem")] },
     Target { name: "run", check: run, seeds: || vec![vector("bundle/run.json")] },
     Target { name: "seal", check: seal, seeds: || objects("seal/") },
     Target { name: "statement", check: statement, seeds: || leaves().collect() },
     Target { name: "tile", check: tile, seeds: tile_seeds },
+    Target { name: "token", check: token, seeds: || vec![vector("token/response.tsr")] },
     Target { name: "witness", check: submission, seeds: submission_seeds },
 ];
 
@@ -437,5 +440,25 @@ fn archive(bytes: &[u8]) {
     let verdict = verify(&Overlay { name, bytes }, &options, &|_| {});
     if verdict.is_ok_and(|verdict| verdict.intact) {
         assert_eq!(bytes, original, "{name} was changed, and nothing was found");
+    }
+}
+
+/// What is accepted of an altered token says the same as before: nothing rests on what was altered.
+fn token(bytes: &[u8]) {
+    static VERIFIER: LazyLock<Verifier> =
+        LazyLock::new(|| Verifier::new(Roots::from_pem(&vector("token/root.pem")).unwrap()));
+    let message = vector("token/message");
+    if let Ok(stamp) = VERIFIER.verify(bytes, &message) {
+        assert_eq!(stamp, VERIFIER.verify(&vector("token/response.tsr"), &message).unwrap());
+        assert!(peek(bytes).unwrap().0.is_of(&message));
+    }
+}
+
+/// Roots that are read can be looked for in vain.
+fn roots(bytes: &[u8]) {
+    if let Ok(roots) = Roots::from_pem(bytes) {
+        assert!(!roots.roots().is_empty());
+        let message = vector("token/message");
+        let _ = Verifier::new(roots).verify(&vector("token/response.tsr"), &message);
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod altered;
 mod asn1;
 mod paths;
 mod rules;
