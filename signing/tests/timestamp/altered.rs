@@ -11,8 +11,11 @@ use signing::{
 
 use crate::{asn1::*, rules::*, tsa::*};
 
+/// What may be altered, and where that lies.
+type Place = (&'static str, Range<usize>);
+
 /// A token with everything in it that a token may have beside what counts, and where that lies.
-fn with_all_that_is_passed_over() -> (Tsa, Vec<u8>, Vec<(&'static str, Range<usize>)>) {
+fn with_all_that_is_passed_over() -> (Tsa, Vec<u8>, Vec<Place>) {
     let (tsa, make) = good();
     let unused = Profile { subject: "Unused", issuer: "Unused", ..Profile::root() }.certificate(&p256(7), &p256(7));
     let text = b"all is well";
