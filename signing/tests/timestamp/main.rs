@@ -4,6 +4,7 @@
 
 mod altered;
 mod asn1;
+mod openssl;
 mod paths;
 mod rules;
 mod tokens;
