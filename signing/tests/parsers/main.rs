@@ -138,6 +138,7 @@ each! {
     the_facts_of_a_run_come_back_the_same = "run", 256;
     a_seal_comes_back_the_same = "seal", 256;
     a_statement_comes_back_the_same = "statement", 512;
+    no_object_more_is_taken_for_evidence = "stray", 96;
     a_tile_is_its_hashes = "tile", 256;
     an_altered_token_says_nothing_else = "token", 512;
     a_submission_to_a_witness_has_one_spelling = "witness", 256;
