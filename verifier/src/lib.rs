@@ -7,6 +7,7 @@ pub mod dates;
 pub mod derive;
 pub mod failure;
 pub mod meter;
+pub mod outside;
 pub mod place;
 pub mod plain;
 mod text;

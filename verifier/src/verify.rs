@@ -13,7 +13,7 @@ use signing::{
     verify::{self, CannotVerify, Options, Rederive, Stage, Verdict},
 };
 
-use crate::{dates::Dates, meter::Meter, place::Opened, plain::safe, text::text};
+use crate::{dates::Dates, meter::Meter, outside::Outside, place::Opened, plain::safe, text::text};
 
 /// What an archive is verified against, and how: the same for every program that verifies.
 #[derive(Debug, Clone, clap::Args)]
@@ -21,7 +21,7 @@ pub struct How {
     /// The owner's root key, by the fingerprint that you were given before (SHA256:…)
     #[arg(long, value_name = "FINGERPRINT")]
     trust: String,
-    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest entry
+    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest trusted time, else the newest entry
     #[arg(long, value_name = "INSTANT")]
     as_of: Option<Utc>,
     /// Print the verdict as JSON
@@ -35,6 +35,8 @@ pub struct How {
     /// A newer keys.json that you were given
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    outside: Outside,
     /// How many threads; without it, one for each core, and more for a bucket
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -112,10 +114,13 @@ fn judge(
         threads: how.threads.or(opened.threads),
         keys,
         part,
+        timestamp_roots: how.outside.roots()?,
+        witnesses: how.outside.witnesses()?,
     };
     let meter = Meter::on_stderr();
     let verdict = verify::verify(&*opened.reader, &options, &|progress| {
         let stage = match progress.stage {
+            Stage::Anchors => "timestamps and cosignatures",
             Stage::Log => "reading the log",
             Stage::Objects => "seals and bundles",
             Stage::Listing => "listing the archive",
@@ -156,6 +161,7 @@ mod tests {
             days: Dates::default(),
             origin: None,
             keys: None,
+            outside: Outside::default(),
             threads: Some(1),
         };
         let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };

@@ -109,6 +109,24 @@ codes! {
     SealKey = "SEAL-KEY", "The key that signed this was not entitled to.";
     /// A seal's key is compromised, and no trusted time shows that it was sealed before.
     KeyCompromised = "KEY-COMPROMISED", "Somebody else may have made this entry: no trusted time shows that it is older than the compromise.";
+    /// An entry's own time is not within what trusted time allows.
+    SealTime = "SEAL-TIME", "The entry was back-dated or dated ahead: it was sealed at another time than it says.";
+    /// A token in a seal does not verify.
+    SealToken = "SEAL-TOKEN", "The timestamp in this seal does not prove the time that it states.";
+    /// An anchor that an entry, or another anchor, rests on is gone.
+    AnchorMissing = "ANCHOR-MISSING", "What showed from outside by when the log had these entries was taken away.";
+    /// An anchor was altered.
+    AnchorBytes = "ANCHOR-BYTES", "What pins the log from outside was changed after it was stored; it proves nothing now.";
+    /// An anchored checkpoint is no checkpoint of this size.
+    AnchorMalformed = "ANCHOR-MALFORMED", "It pins nothing.";
+    /// An anchored checkpoint is neither of this log's past nor signed by its owner.
+    AnchorCheckpoint = "ANCHOR-CHECKPOINT", "Somebody put a checkpoint there that is not this log's.";
+    /// A token over a checkpoint does not verify.
+    AnchorToken = "ANCHOR-TOKEN", "This timestamp does not prove the time that it states.";
+    /// A witness's signature does not verify.
+    AnchorCosignature = "ANCHOR-COSIGNATURE", "The witness that this names did not sign this checkpoint.";
+    /// Too few witnesses signed.
+    WitnessQuorum = "WITNESS-QUORUM", "Too few of the witnesses that you rely on have seen this log: another one may have been shown to them.";
     /// No keys document of the log could be used.
     KeysNone = "KEYS-NONE", "No signature could be checked.";
     /// A keys document is not by the trusted root.

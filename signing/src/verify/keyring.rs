@@ -57,7 +57,7 @@ impl Keyring {
     ///
     /// A key must have been logged before its first use: in an earlier entry, in this entry itself (the revision that brings it may be
     /// sealed by it), or in the first revision of all. What holds for it is what the newest revision says.
-    pub fn receipts_key(&self, index: u64, key_id: &str, at: Utc) -> Result<PublicKey, Refusal> {
+    pub fn receipts_key(&self, index: u64, key_id: &str, at: Utc, by: Option<Utc>) -> Result<PublicKey, Refusal> {
         let refuse = |code, says: String| Err(Refusal { code, says });
         let has = |set: &KeySet| set.keys.iter().any(|k| k.key_id == key_id);
         let first = self.logged.first().map(|(i, _)| *i);
@@ -86,19 +86,29 @@ impl Keyring {
                 );
             }
         }
-        self.current(key_id, Use::Receipts, at)
+        self.current(key_id, Use::Receipts, at, by)
     }
 
-    /// The key as the newest revision has it, for this use at this time.
-    pub fn current(&self, key_id: &str, use_: Use, at: Utc) -> Result<PublicKey, Refusal> {
+    /// The key as the newest revision has it, for this use at this time. `by` is the instant by which trusted time shows that it had
+    /// signed: only that counts against a compromise, whatever the signer says.
+    pub fn current(&self, key_id: &str, use_: Use, at: Utc, by: Option<Utc>) -> Result<PublicKey, Refusal> {
         let Some(newest) = self.newest() else {
             return Err(Refusal { code: Code::KeysNone, says: "no keys are known".to_owned() });
         };
-        // Until trusted time is read, nothing shows that a signature is older than the key's compromise.
         let since = newest.keys.iter().find(|k| k.key_id == key_id).and_then(|k| k.compromised_since);
+        let mut at = at;
         if let Some(since) = since {
-            let says = format!("the key {key_id} is compromised since {}", rfc3339(since));
-            return Err(Refusal { code: Code::KeyCompromised, says });
+            let shown = match by {
+                Some(by) if by < since => None,
+                Some(by) => Some(format!("trusted time shows only that it had signed by {}", rfc3339(by))),
+                None => Some("no trusted time shows when it signed".to_owned()),
+            };
+            if let Some(shown) = shown {
+                let says = format!("the key {key_id} is compromised since {}; {shown}", rfc3339(since));
+                return Err(Refusal { code: Code::KeyCompromised, says });
+            }
+            // It had signed before, whatever its own clock said.
+            at = by.map_or(at, |by| by.min(at));
         }
         newest.key(key_id, use_, at).map_err(|refusal| Refusal { code: Code::SealKey, says: refusal.to_string() })
     }

@@ -4,6 +4,7 @@
 //! error, never an absence. What is wrong is a finding, what is not proved a limit, and the verdict tells both. It never says who did
 //! it, and nothing about the controls.
 
+mod anchors;
 mod append;
 mod deep;
 mod findings;
@@ -12,26 +13,34 @@ mod names;
 mod objects;
 mod order;
 mod report;
+mod sealed;
 mod source;
 mod strays;
+mod times;
 mod tree;
 mod walk;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+};
 
+pub use anchors::{Authority, WitnessedHead};
 pub use deep::{Derived, Rederive};
 pub use findings::{CannotVerify, Code, Finding, Limit, MAX_FINDINGS};
 pub use report::{FORMAT, Head, Numbers, Section, Verdict, bytes, span};
 pub use strays::{Counted, Pending};
+pub use times::{Bounded, Off, TrustedTime, Widest};
 
 use crate::{
     errors::chain,
     keys::{KeySet, Use},
     layout::{self, CHECKPOINT},
-    log::{Checkpoint, LogError, MAX_CHECKPOINT},
+    log::{Checkpoint, LogError, MAX_CHECKPOINT, cosignature::WitnessKey},
     statement::{Body, Statement},
     store::{Hold, Reader},
     time::{Utc, rfc3339},
+    timestamp::{Roots, Verifier},
 };
 use findings::Findings;
 use order::Order;
@@ -55,6 +64,25 @@ pub struct Options<'a> {
     pub keys: Option<Vec<u8>>,
     /// What seals and bundles are looked for; `None`: all.
     pub part: Option<Part>,
+    /// Whose timestamps are believed.
+    pub timestamp_roots: Roots,
+    /// Whose cosignatures are believed, and how many of them a checkpoint needs.
+    pub witnesses: Witnesses,
+}
+
+/// The witnesses that an auditor relies on.
+#[derive(Debug, Clone, Default)]
+pub struct Witnesses {
+    /// Each by its key.
+    pub keys: Vec<WitnessKey>,
+    /// How many of them must have signed a checkpoint; `None`: all.
+    pub needed: Option<usize>,
+}
+
+impl Witnesses {
+    fn needed(&self) -> usize {
+        self.needed.unwrap_or(self.keys.len())
+    }
 }
 
 /// A part of an archive by time: runs by their slot, those by hand by their start, and every document. The log is always read whole.
@@ -93,6 +121,8 @@ impl Options<'_> {
             threads: None,
             keys: None,
             part: None,
+            timestamp_roots: Roots::public(),
+            witnesses: Witnesses::default(),
         }
     }
 }
@@ -111,6 +141,8 @@ pub struct Progress {
 /// What verification does, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// Reading timestamps and cosignatures.
+    Anchors,
     /// Reading the log.
     Log,
     /// Checking seals, bundles and documents.
@@ -176,7 +208,10 @@ fn run(
         }
     };
 
-    let order = Order::new(reader, &findings, (&checkpoint.origin, checkpoint.size), &options.trust, outside);
+    let verifier = Verifier::new(options.timestamp_roots.clone());
+    let means = anchors::Means { verifier: &verifier, witnesses: &options.witnesses.keys };
+    let anchors = anchors::read(reader, &findings, &checkpoint.origin, &means, progress)?;
+    let order = Order::new(reader, &findings, (&checkpoint.origin, checkpoint.size), &options.trust, outside, anchors);
     let mut walked = walk::walk(reader, &findings, &checkpoint, order, progress)?;
     if walked.root_agrees == Some(true)
         && let Some((index, kind)) = &walked.order.unknown
@@ -191,13 +226,22 @@ fn run(
     if walked.order.keyring.is_empty() {
         no_keys(&walked.order, &findings)?;
     }
-    let signed_by = signature(&seen, &checkpoint, &walked.order, &findings);
+    let ahead = walked.order.anchors.disputed(reader, &findings, &checkpoint, &walked.order.keyring)?;
+    let growth = walked.order.anchors.growth();
+    let signed_by = signature(&seen, &checkpoint, &walked.order, &growth, &findings);
 
-    let as_of = options.as_of.or(walked.order.newest_entry).unwrap_or_default();
+    let (as_of, as_of_from) = match (options.as_of, growth.newest, walked.order.newest_entry) {
+        (Some(given), _, _) => (given, "given"),
+        (None, Some(trusted), _) => (trusted, "trusted_time"),
+        (None, None, newest) => (newest.unwrap_or_default(), "newest_entry"),
+    };
     let objects = objects::Objects {
         reader,
         findings: &findings,
         order: &walked.order,
+        verifier: &verifier,
+        growth: &growth,
+        times: times::Times::default(),
         as_of,
         deep: options.deep.map(deep::Deep::new),
         covered: objects::covered(reader),
@@ -207,8 +251,18 @@ fn run(
     objects::check(&objects, &walked, progress)?;
     let (opened, rederived, deep_limits) = objects.deep.as_ref().map(deep::Deep::counts).unwrap_or_default();
     objects.say_covered();
-    let counted = objects.counted;
-    let strays = strays::search(reader, &findings, &walked.order, &mut walked.roots, (&checkpoint, &seen), progress)?;
+    let (counted, entries) = (objects.counted, objects.times.finish());
+    let strays = strays::Means { reader, findings: &findings, order: &walked.order, verifier: &verifier };
+    let strays = strays::search(strays, &mut walked.roots, (&checkpoint, &seen), ahead, progress)?;
+    let time = TrustedTime {
+        authorities: walked.order.anchors.authorities(&counted.authorities()),
+        checkpoint_tokens: walked.order.anchors.trusted_tokens,
+        seal_tokens: counted.seal_tokens.load(Relaxed),
+        untrusted_tokens: walked.order.anchors.untrusted.values().sum::<u64>() + counted.untrusted_tokens.load(Relaxed),
+        newest: growth.newest,
+        entries,
+    };
+    let witnessed = witnessed(options, &walked.order, checkpoint.size, &findings);
 
     let coverage = walked.order.coverage.finish(as_of);
     for found in walked.order.coverage.take_findings() {
@@ -240,7 +294,11 @@ fn run(
         rederived,
     };
     let hold = reader.hold();
-    let mut limits = limits(options, &hold, &numbers);
+    let tail = tail(checkpoint.size, witnessed.as_ref(), options);
+    let mut limits = limits(options, &hold, &numbers, &time, tail.as_ref().err());
+    if !walked.order.anchors.untrusted.is_empty() {
+        limits.push(untrusted(&walked.order.anchors.untrusted));
+    }
     if let Some(back) = &walked.order.set_back {
         let says = format!(
             "{} entries, the first of them {}, say that they were sealed up to {} before entries that they knew: the agent's clock \
@@ -281,6 +339,9 @@ fn run(
         leftovers: strays.leftovers.total,
         deep: options.deep.is_some(),
         hold: &hold,
+        time: &time,
+        tail: &tail,
+        as_of_from,
     });
     Ok(Verdict {
         format: FORMAT,
@@ -289,7 +350,7 @@ fn run(
         origin: checkpoint.origin,
         trust: options.trust.clone(),
         as_of: Some(as_of),
-        as_of_from: if options.as_of.is_some() { "given" } else { "newest_entry" },
+        as_of_from,
         newest_entry_at: newest,
         checkpoint: head,
         sections,
@@ -301,9 +362,56 @@ fn run(
         pending_sealed: strays.sealed,
         leftovers: strays.leftovers,
         numbers,
+        time,
+        witnessed,
         coverage: Some(coverage),
         events,
     })
+}
+
+/// The newest checkpoint that enough of the given witnesses signed; that there is none is a finding.
+fn witnessed(options: &Options<'_>, order: &Order<'_>, size: u64, findings: &Findings) -> Option<WitnessedHead> {
+    let Witnesses { keys, .. } = &options.witnesses;
+    if keys.is_empty() {
+        return None;
+    }
+    let needed = options.witnesses.needed();
+    let found = order.anchors.witnessed(needed, keys);
+    if found.is_none() && size > 0 {
+        let says = match order.anchors.witnessed(1, keys) {
+            None => format!(
+                "{needed} of {} witnesses must have signed; none of them signed any checkpoint of this log",
+                keys.len()
+            ),
+            Some(most) => format!(
+                "{needed} of {} witnesses must have signed; the newest checkpoint that any of them signed is over {} entries, by {}",
+                keys.len(),
+                most.size,
+                most.witnesses.join(", ")
+            ),
+        };
+        findings.add(Code::WitnessQuorum, CHECKPOINT, None, says);
+    }
+    found
+}
+
+/// What pins the log's end, in words; the error is the limit.
+fn tail(size: u64, witnessed: Option<&WitnessedHead>, options: &Options<'_>) -> Result<String, String> {
+    let Some(head) = witnessed else {
+        let why =
+            if options.witnesses.keys.is_empty() { "no witness was asked for" } else { "too few witnesses signed" };
+        return Err(format!("no checkpoint of yours was given and {why}: newer entries could have been taken away"));
+    };
+    let at = head.at.map_or(String::new(), |at| format!(" at {}", rfc3339(at)));
+    let by = format!("{} signed a checkpoint over {} entries{at}", head.witnesses.join(", "), head.size);
+    if head.size == size { Ok(by) } else { Err(format!("{by}; entries after them could have been taken away")) }
+}
+
+/// Tokens of authorities that were not given.
+fn untrusted(signers: &BTreeMap<String, u64>) -> Limit {
+    let list: Vec<_> = signers.iter().map(|(says, tokens)| format!("{tokens}: {says}")).collect();
+    let says = format!("tokens that lead to none of the given roots prove no time to you: {}", list.join("; "));
+    Limit { code: "TIME-AUTHORITY", says }
 }
 
 /// The log's name by the caller, the directory and the checkpoint.
@@ -335,7 +443,13 @@ fn no_keys(order: &Order<'_>, findings: &Findings) -> Result<(), CannotVerify> {
 }
 
 /// The key that signed the checkpoint, if one did that may.
-fn signature(bytes: &[u8], checkpoint: &Checkpoint, order: &Order<'_>, findings: &Findings) -> Option<String> {
+fn signature(
+    bytes: &[u8],
+    checkpoint: &Checkpoint,
+    order: &Order<'_>,
+    growth: &times::Growth,
+    findings: &Findings,
+) -> Option<String> {
     let finding = |code, says: String| findings.add(code, CHECKPOINT, None, says);
     if order.keyring.is_empty() {
         return None;
@@ -362,7 +476,7 @@ fn signature(bytes: &[u8], checkpoint: &Checkpoint, order: &Order<'_>, findings:
     };
     // It was signed after the newest entry under it.
     let at = order.newest_entry.unwrap_or_default();
-    if let Err(refusal) = order.keyring.current(&by, Use::Checkpoints, at) {
+    if let Err(refusal) = order.keyring.current(&by, Use::Checkpoints, at, growth.size_by(checkpoint.size)) {
         finding(refusal.code, refusal.says);
         return None;
     }
@@ -377,17 +491,16 @@ fn signature(bytes: &[u8], checkpoint: &Checkpoint, order: &Order<'_>, findings:
 }
 
 /// What this verdict does not prove.
-fn limits(options: &Options<'_>, hold: &Hold, numbers: &Numbers) -> Vec<Limit> {
-    let mut limits = vec![
-        Limit {
-            code: "TIME-UNTRUSTED",
-            says: "no trusted timestamp: times rest on the agent's clock alone, and the order of the log".to_owned(),
-        },
-        Limit {
-            code: "TAIL-UNPINNED",
-            says: "no checkpoint from elsewhere was compared: newer entries could have been taken away".to_owned(),
-        },
-    ];
+fn limits(
+    options: &Options<'_>,
+    hold: &Hold,
+    numbers: &Numbers,
+    time: &TrustedTime,
+    unpinned: Option<&String>,
+) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    limits.extend(time.limits());
+    limits.extend(unpinned.map(|says| Limit { code: "TAIL-UNPINNED", says: says.clone() }));
     match hold {
         Hold::Nothing => {
             let says = "the store does not hold objects in place: what is gone was not hindered from going".to_owned();
@@ -431,11 +544,19 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
         findings,
         findings_by_code,
         findings_total,
-        limits: limits(options, &Hold::Nothing, &Numbers::default()),
+        limits: limits(
+            options,
+            &Hold::Nothing,
+            &Numbers::default(),
+            &TrustedTime::default(),
+            tail(0, None, options).err().as_ref(),
+        ),
         pending: Counted::default(),
         pending_sealed: 0,
         leftovers: Counted::default(),
         numbers: Numbers::default(),
+        time: TrustedTime::default(),
+        witnessed: None,
         coverage: None,
         events: Vec::new(),
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use chrono::TimeDelta;
@@ -10,22 +13,26 @@ use rayon::prelude::*;
 
 use super::{
     Part, Progress, Stage,
+    anchors::Authorities,
     deep::Deep,
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
+    lock,
     order::{Order, altered},
+    sealed::{Opened, open_seal},
     source::{Fetched, digest, fetch},
+    times::{Bounds, Growth, Times},
     tree::WIDTH,
     walk::{Entries, Walked},
 };
 use crate::{
     digest::Digest,
-    errors::chain,
     layout,
-    seal::{MAX_SEAL, Seal},
+    seal::MAX_SEAL,
     statement::{Body, Receipt, Statement},
     store::Reader,
     time::{Utc, rfc3339},
+    timestamp::Verifier,
 };
 
 /// Counted while checking.
@@ -37,6 +44,16 @@ pub(crate) struct Counted {
     pub expired: AtomicU64,
     pub documents: AtomicU64,
     pub outside: AtomicU64,
+    pub seal_tokens: AtomicU64,
+    pub untrusted_tokens: AtomicU64,
+    authorities: Mutex<Authorities>,
+}
+
+impl Counted {
+    /// Whose tokens in seals were believed.
+    pub fn authorities(&self) -> Authorities {
+        lock(&self.authorities).clone()
+    }
 }
 
 /// What the checks need.
@@ -44,6 +61,9 @@ pub(crate) struct Objects<'a> {
     pub reader: &'a dyn Reader,
     pub findings: &'a Findings,
     pub order: &'a Order<'a>,
+    pub verifier: &'a Verifier,
+    pub growth: &'a Growth,
+    pub times: Times,
     pub as_of: Utc,
     pub deep: Option<Deep<'a>>,
     /// Objects that a later version or a delete marker covers, and by what.
@@ -132,16 +152,17 @@ impl Objects<'_> {
     fn seal(&self, index: u64, leaf: &[u8], statement: &Statement) -> Result<(), CannotVerify> {
         let entry = &statement.entry;
         let name = layout::seal(entry.sealed_at, Statement::leaf_digest(leaf));
+        let mut bounds = Bounds { earliest: self.order.earliest(index, entry), latest: self.growth.entry_by(index) };
         let finding = |code, says: String| self.findings.add(code, &name, Some(index), says);
         match fetch(self.reader, &name, MAX_SEAL)? {
             Fetched::Absent => finding(Code::SealMissing, format!("the seal of entry {index} is not there")),
             Fetched::TooLong => finding(Code::SealMalformed, format!("it is longer than {MAX_SEAL} bytes")),
-            Fetched::Bytes(bytes) => match open_seal(&bytes, self.keyring(), index, entry.sealed_at) {
+            Fetched::Bytes(bytes) => match self.open(&name, index, &bytes, entry.sealed_at, &mut bounds) {
                 Err((code, says)) => finding(code, says),
-                Ok(seal) if seal.payload != leaf => {
+                Ok(Opened { seal, .. }) if seal.payload != leaf => {
                     finding(Code::SealPayload, format!("what it signs is not the leaf of entry {index}"));
                 }
-                Ok(seal) if seal.key_id != entry.key_id => {
+                Ok(Opened { seal, .. }) if seal.key_id != entry.key_id => {
                     finding(Code::SealKey, format!("it is by {}; entry {index} says {}", seal.key_id, entry.key_id));
                 }
                 // Without keys it is in place, but nothing shows whose it is.
@@ -151,7 +172,31 @@ impl Objects<'_> {
                 }
             },
         }
+        self.times.take(index, &name, entry.sealed_at, bounds, self.findings);
         Ok(())
+    }
+
+    /// Opens a seal; tokens in it that are trusted bound the entry's time.
+    fn open(
+        &self,
+        name: &str,
+        index: u64,
+        bytes: &[u8],
+        at: Utc,
+        bounds: &mut Bounds,
+    ) -> Result<Opened, (Code, String)> {
+        let opened = open_seal(bytes, self.keyring(), self.verifier, (index, at, bounds.latest))?;
+        for says in &opened.tokens.bad {
+            self.findings.add(Code::SealToken, name, Some(index), says);
+        }
+        self.counted.untrusted_tokens.fetch_add(opened.tokens.untrusted, Relaxed);
+        if let Some(by) = opened.tokens.by() {
+            self.counted.seal_tokens.fetch_add(opened.tokens.trusted.len() as u64, Relaxed);
+            let mut authorities = lock(&self.counted.authorities);
+            opened.tokens.trusted.iter().for_each(|stamp| authorities.count(stamp));
+            bounds.latest = Some(bounds.latest.map_or(by, |latest| latest.min(by)));
+        }
+        Ok(opened)
     }
 
     fn keyring(&self) -> &Keyring {
@@ -221,24 +266,4 @@ impl Objects<'_> {
         }
         Ok(())
     }
-}
-
-/// Parses a seal and checks its signature by a key that was entitled to make entry `index` at `at`.
-pub(crate) fn open_seal(bytes: &[u8], keyring: &Keyring, index: u64, at: Utc) -> Result<Seal, (Code, String)> {
-    let seal = Seal::from_bytes(bytes).map_err(|e| (Code::SealMalformed, chain(&e)))?;
-    if seal.to_bytes() != bytes {
-        return Err((Code::SealMalformed, "it is not spelled as the format spells a seal".to_owned()));
-    }
-    if !seal.timestamps.is_empty() {
-        let says =
-            format!("it carries {} timestamps; this format has none yet, so they prove nothing", seal.timestamps.len());
-        return Err((Code::SealMalformed, says));
-    }
-    // That there are no keys at all is one finding, not one for each seal.
-    if keyring.is_empty() {
-        return Ok(seal);
-    }
-    let key = keyring.receipts_key(index, &seal.key_id, at).map_err(|refusal| (refusal.code, refusal.says))?;
-    seal.verify(&key).map_err(|e| (Code::SealSignature, chain(&e)))?;
-    Ok(seal)
 }

@@ -3,19 +3,21 @@
 //! Leaves come in one at a time, in log order; nothing of them is kept but 8 bytes of time, and 22 for each object
 //! that they name (a bundle twice).
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry as Slot};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry as Slot};
 
 use super::{
+    anchors::Anchors,
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
     names::Part,
     source::{self, Fetched},
+    times::Lowers,
 };
 use crate::{
     digest::Digest,
     errors::chain,
     keys::{KeySet, KeysError, MAX_KEYS},
-    layout::{self, Job},
+    layout::{self, Anchor, Job},
     plan::{self, Plan},
     slots::{Coverage, Events, Windows},
     statement::{Body, Counts, Document, Entry, Missed, Outcome, Receipt, Statement, StatementError},
@@ -130,6 +132,11 @@ pub(crate) struct Order<'a> {
     pub unknown: Option<(u64, String)>,
     pub told: Told,
     pub set_back: Option<SetBack>,
+    pub anchors: Anchors,
+    /// Not before when entries can have been sealed, by what they knew.
+    lowers: Lowers,
+    /// Tokens that are not there, so that each is said once.
+    missing_tokens: HashSet<Digest>,
     /// The widths of partial tiles that a published checkpoint rests on, in the tile
     /// that is not full yet, each with the first entry that names such a checkpoint.
     pub partial: BTreeMap<(Part, u16), u64>,
@@ -142,6 +149,7 @@ impl<'a> Order<'a> {
         (origin, size): (&'a str, u64),
         trust: &'a str,
         outside: Option<KeySet>,
+        anchors: Anchors,
     ) -> Self {
         Self {
             reader,
@@ -161,6 +169,9 @@ impl<'a> Order<'a> {
             unknown: None,
             told: Told::default(),
             set_back: None,
+            anchors,
+            lowers: Lowers::default(),
+            missing_tokens: HashSet::new(),
             partial: BTreeMap::new(),
         }
     }
@@ -239,6 +250,31 @@ impl<'a> Order<'a> {
                 self.published(index, known.size);
             }
         }
+        if let Some(anchored) = entry.anchor {
+            if anchored.size > index {
+                let says = format!(
+                    "it knew of a token over a checkpoint of {} entries, but is entry {index} itself",
+                    anchored.size
+                );
+                self.findings.add(Code::LogOrder, object, Some(index), says);
+            }
+            if self.anchors.token(anchored.token).is_none() && self.missing_tokens.insert(anchored.token) {
+                let name = layout::anchor(anchored.size, anchored.token, Anchor::Token);
+                let says = format!("entry {index} names this token, but it is not there");
+                self.findings.add(Code::AnchorMissing, name, Some(index), says);
+            }
+        }
+        if let Some(earliest) = self.earliest(index, entry) {
+            self.lowers.add(index + 1, earliest.timestamp_millis());
+        }
+    }
+
+    /// Not before when an entry can have been sealed: the time of the token that it names, and of those that were known to what it knew.
+    pub fn earliest(&self, index: u64, entry: &Entry) -> Option<Utc> {
+        let named = entry.anchor.and_then(|anchored| self.anchors.token(anchored.token)).flatten();
+        let known =
+            entry.checkpoint.filter(|known| known.size <= index).and_then(|known| self.lowers.under(known.size));
+        chrono::DateTime::from_timestamp_millis(named.max(known)?)
     }
 
     /// Whoever knows a checkpoint seals after every entry under it was sealed. Entries of parallel runs do not know each other, so

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::{
     Part,
+    anchors::WitnessedHead,
     findings::{Code, Finding, Limit},
     strays::{Counted, Pending},
+    times::TrustedTime,
 };
 use crate::{
     digest::Digest,
@@ -34,7 +36,7 @@ pub struct Verdict {
     pub trust: String,
     /// Up to when slots and retention were judged.
     pub as_of: Option<Utc>,
-    /// Where that instant comes from: `given`, or `newest_entry`.
+    /// Where that instant comes from: `given`, `trusted_time` (the newest token over a checkpoint), or `newest_entry`.
     pub as_of_from: &'static str,
     /// When the newest entry was sealed, by the agent's clock.
     pub newest_entry_at: Option<Utc>,
@@ -58,6 +60,10 @@ pub struct Verdict {
     pub leftovers: Counted<String>,
     /// What was counted.
     pub numbers: Numbers,
+    /// What trusted time shows.
+    pub time: TrustedTime,
+    /// The newest checkpoint that enough of the given witnesses signed; `None` where none were given.
+    pub witnessed: Option<WitnessedHead>,
     /// Slots and plans; `None` when the log could not be walked.
     pub coverage: Option<CoverageReport>,
     /// Of each job that reads events: from when to when it did, and what it missed.
@@ -173,6 +179,10 @@ pub(crate) struct Facts<'a> {
     pub leftovers: u64,
     pub deep: bool,
     pub hold: &'a Hold,
+    pub time: &'a TrustedTime,
+    /// What pins the log's end, or the limit.
+    pub tail: &'a Result<String, String>,
+    pub as_of_from: &'static str,
 }
 
 pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
@@ -181,8 +191,7 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
     if facts.deep {
         sections.push(Section { name: "contents", says: contents(facts) });
     }
-    let time = "no trusted timestamp: times rest on the agent's clock alone (limit TIME-UNTRUSTED)".to_owned();
-    sections.push(Section { name: "time", says: time });
+    sections.push(Section { name: "time", says: facts.time.says() });
     sections.push(Section { name: "coverage", says: coverage(facts) });
     sections.extend(facts.events.iter().map(|events| Section { name: "events", says: events.says() }));
     let lowers: Vec<_> = facts.coverage.changes.iter().filter(|change| change.lowers).collect();
@@ -205,9 +214,11 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
         let says = format!("{} objects left from the agent's work, which mean nothing", facts.leftovers);
         sections.push(Section { name: "leftovers", says });
     }
-    let tail =
-        "no checkpoint of yours was given and no witness signed: newer entries could exist (limit TAIL-UNPINNED)";
-    sections.push(Section { name: "tail", says: tail.to_owned() });
+    let tail = match facts.tail {
+        Ok(says) => says.clone(),
+        Err(says) => format!("{says} (limit TAIL-UNPINNED)"),
+    };
+    sections.push(Section { name: "tail", says: tail });
     let store = match facts.hold {
         Hold::Nothing => {
             "nothing holds the objects in place against who may write to the store (limit NO-OBJECT-LOCK)".to_owned()
@@ -266,7 +277,8 @@ fn contents(facts: &Facts<'_>) -> String {
 
 fn coverage(facts: &Facts<'_>) -> String {
     let report = facts.coverage;
-    let mut says = format!("as of {}: ", rfc3339(report.as_of));
+    let from = if facts.as_of_from == "trusted_time" { " (the newest trusted time)" } else { "" };
+    let mut says = format!("as of {}{from}: ", rfc3339(report.as_of));
     let total = &report.total;
     if report.first.is_none() && total.judged == 0 && total.open == 0 {
         says += "no schedule in force";

@@ -10,8 +10,8 @@ use super::{
     Progress, Stage, append,
     findings::{CannotVerify, Code, Findings},
     names::{Part, TileName},
-    objects::open_seal,
     order::{Order, half},
+    sealed::{Opened, open_seal},
     source::{Fetched, digest, fetch},
     tree::{WIDTH, hashes},
     walk::Roots,
@@ -26,6 +26,7 @@ use crate::{
     statement::{Known, Statement},
     store::Reader,
     time::{compact, rfc3339},
+    timestamp::Verifier,
 };
 
 /// The most names that a verdict lists as pending or as leftovers; the rest is counted.
@@ -82,11 +83,20 @@ pub(crate) struct Strays {
     pub objects: u64,
 }
 
+/// What the search goes by.
+pub(crate) struct Means<'a, 'b> {
+    pub reader: &'a dyn Reader,
+    pub findings: &'a Findings,
+    pub order: &'a Order<'b>,
+    pub verifier: &'a Verifier,
+}
+
 struct Search<'a, 'b, 'c> {
     roots: &'a mut Roots<'c>,
     reader: &'a dyn Reader,
     findings: &'a Findings,
     order: &'a Order<'b>,
+    verifier: &'a Verifier,
     checkpoint: &'a Checkpoint,
     strays: Strays,
     /// Bundles and documents that a pending seal names.
@@ -99,13 +109,12 @@ struct Search<'a, 'b, 'c> {
     unfinished: Option<Vec<Vec<u8>>>,
 }
 
-/// Lists the archive. `seen` are the checkpoint's bytes as they were fixed.
+/// Lists the archive. `seen` are the checkpoint's bytes as they were fixed, `ahead` anchored checkpoints of a longer log.
 pub(crate) fn search(
-    reader: &dyn Reader,
-    findings: &Findings,
-    order: &Order<'_>,
+    Means { reader, findings, order, verifier }: Means<'_, '_>,
     roots: &mut Roots<'_>,
     (checkpoint, seen): (&Checkpoint, &[u8]),
+    ahead: Vec<(String, u64)>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Strays, CannotVerify> {
     let mut search = Search {
@@ -113,6 +122,7 @@ pub(crate) fn search(
         reader,
         findings,
         order,
+        verifier,
         checkpoint,
         strays: Strays::default(),
         sealed: HashSet::new(),
@@ -124,6 +134,7 @@ pub(crate) fn search(
     search.list("seal/", progress)?;
     search.list("", progress)?;
     search.beyond(seen)?;
+    search.ahead(seen, ahead)?;
     search.partial_tiles()?;
     Ok(search.strays)
 }
@@ -160,6 +171,12 @@ impl Search<'_, '_, '_> {
             "bundle" | "document" => self.subject(name),
             "tile" => self.tile(name),
             "append" => self.append(name),
+            "anchor" if self.order.anchors.has(name) => Ok(()),
+            "anchor" if layout::parse_anchor(name).is_some() => {
+                let says = "it was stored while the archive was verified".to_owned();
+                self.strays.pending.add(Pending { object: name.to_owned(), says });
+                Ok(())
+            }
             _ => {
                 self.unknown(name, "the layout has no such object");
                 Ok(())
@@ -205,11 +222,12 @@ impl Search<'_, '_, '_> {
             self.unknown(name, format!("no entry names it; what it signs belongs into {own}"));
             return Ok(());
         }
-        match open_seal(&bytes, &self.order.keyring, self.checkpoint.size, entry.sealed_at) {
+        let place = (self.checkpoint.size, entry.sealed_at, None);
+        match open_seal(&bytes, &self.order.keyring, self.verifier, place) {
             Err((code, says)) => {
                 self.unknown(name, format!("no entry names it, and it does not verify ({code}): {says}"))
             }
-            Ok(seal) if seal.key_id != entry.key_id => {
+            Ok(Opened { seal, .. }) if seal.key_id != entry.key_id => {
                 self.unknown(name, format!("no entry names it; it is by {}, but says {}", seal.key_id, entry.key_id));
             }
             Ok(_) if entry.origin != self.checkpoint.origin => {
@@ -419,6 +437,19 @@ impl Search<'_, '_, '_> {
                     self.findings.add(Code::LogRolledBack, name, None, says);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Checkpoints of a longer log that the owner signed and somebody outside has seen: it grew meanwhile, or it was longer once.
+    fn ahead(&mut self, seen: &[u8], ahead: Vec<(String, u64)>) -> Result<(), CannotVerify> {
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        let now = self.now(seen)?;
+        for (name, size) in ahead.into_iter().filter(|(_, size)| *size > now) {
+            let says = format!("the owner's key signed it over {size} entries; this log has {now}");
+            self.findings.add(Code::LogRolledBack, name, None, says);
         }
         Ok(())
     }

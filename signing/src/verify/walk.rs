@@ -270,6 +270,8 @@ pub(crate) fn walk<'a>(
             let done = block.index * WIDTH + block.count;
             let nothing = walk.take(block)?;
             nothing_left = if nothing { nothing_left + 1 } else { 0 };
+            let Walked { order, roots, .. } = &mut walk.walked;
+            order.anchors.judge(done, roots);
             progress(Progress { stage: Stage::Log, done, total: size });
         }
         from = to;

@@ -1,6 +1,9 @@
 //! Verification of a sound archive, and of copies of it with one thing changed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod anchored;
+#[path = "../timestamp/asn1.rs"]
+mod asn1;
 mod changed;
 mod deep;
 mod forged;
@@ -8,6 +11,9 @@ mod growing;
 mod places;
 mod sound;
 mod tamper;
+#[path = "../timestamp/tsa.rs"]
+#[allow(dead_code)]
+mod tsa;
 mod unreadable;
 
 use signing::verify::Options;

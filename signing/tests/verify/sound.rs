@@ -18,14 +18,17 @@ use signing::{
     plan::{self, Offset, Plan, PlannedJob, Schedule},
     seal::{pae, seal},
     statement::{
-        Body, Cause, Counts, DigestSet, Document, Entry, Known, Missed, Outcome, PAYLOAD_TYPE, Receipt, Statement,
-        Subject,
+        Anchored, Body, Cause, Counts, DigestSet, Document, Entry, Known, Missed, Outcome, PAYLOAD_TYPE, Receipt,
+        Statement, Subject,
     },
     store::{Dir, Reader},
     time::Utc,
+    timestamp::Hash,
     verify::{CannotVerify, Derived, Options, Rederive, Verdict, verify},
 };
 use tempfile::SpooledTempFile;
+
+use crate::tsa::{Make, Tsa};
 
 pub const ORIGIN: &str = "example.org/test";
 
@@ -62,6 +65,7 @@ pub struct Writer {
     pub edge: Edge,
     pub waiting: Vec<Vec<u8>>,
     pub known: Option<Known>,
+    pub anchor: Option<Anchored>,
     pub plan: Option<Digest>,
     pub now: Utc,
     pub sealer: FileKey,
@@ -77,6 +81,7 @@ impl Writer {
             edge: Edge::empty(),
             waiting: Vec::new(),
             known: None,
+            anchor: None,
             plan: None,
             now: at("2026-11-01T00:00:00Z"),
             sealer: receipts_key(),
@@ -98,9 +103,21 @@ impl Writer {
             plan: self.plan,
             sealed_at: self.now,
             checkpoint: self.known,
-            anchor: None,
+            anchor: self.anchor,
             instance: "i".into(),
         }
+    }
+
+    /// Stores the published checkpoint and a token over it, of this time, and lets the next entries name it; the token's name.
+    pub fn anchor(&mut self, tsa: &Tsa, time: Utc) -> String {
+        let checkpoint = fs::read(self.dir.join("checkpoint")).unwrap();
+        let size = self.edge.size();
+        self.put(&layout::anchor(size, Digest::of(&checkpoint), layout::Anchor::Checkpoint), &checkpoint);
+        let token = token(tsa, &checkpoint, time);
+        let name = layout::anchor(size, Digest::of(&token), layout::Anchor::Token);
+        self.put(&name, &token);
+        self.anchor = Some(Anchored { size, token: Digest::of(&token) });
+        name
     }
 
     /// Seals a statement; the leaf waits for the next append.
@@ -276,6 +293,15 @@ impl Writer {
         self.put("checkpoint", &checkpoint.sign(&checkpoints_key()).unwrap());
         self.known = Some(checkpoint.known());
     }
+}
+
+/// A token over a message, of this time, with an accuracy of one second.
+pub fn token(tsa: &Tsa, message: &[u8], time: Utc) -> Vec<u8> {
+    let said = Make::new(tsa).info(|info| {
+        info.imprint = Hash::Sha256.of(message);
+        info.time = time.format("%Y%m%d%H%M%SZ").to_string();
+    });
+    said.build()
 }
 
 pub fn key_entry(key: &FileKey, use_: Use) -> KeyEntry {
