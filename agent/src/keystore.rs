@@ -309,7 +309,7 @@ fn make_key(disk: &Disk, path: &Path) -> Result<FileKey, KeystoreError> {
     read_key(path)
 }
 
-fn read_key(path: &Path) -> Result<FileKey, KeystoreError> {
+pub(crate) fn read_key(path: &Path) -> Result<FileKey, KeystoreError> {
     check_access(path, 0o077, "600")?;
     let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| KeystoreError::Io {
         action: "read",

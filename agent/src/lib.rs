@@ -20,3 +20,4 @@ pub mod room;
 pub mod run;
 pub mod schedule;
 pub mod scheduler;
+pub mod witness;

@@ -19,7 +19,7 @@ mod vkey;
 pub mod witness;
 
 pub use checkpoint::{Checkpoint, MAX_CHECKPOINT, from_vkey, vkey};
-pub use proof::{check_consistency, check_inclusion, consistency, inclusion};
+pub use proof::{check_consistency, check_inclusion, consistency, growth, inclusion};
 pub use read::{entries, entry_bundle, entry_bundle_name, tile, tile_name};
 pub use vkey::VkeyError;
 

@@ -117,7 +117,11 @@ fn command_and_options(words: &[&str]) -> (Vec<String>, Vec<String>) {
         .collect();
     let mut command = Vec::new();
     for word in words {
-        let known = if command.is_empty() { names.iter().any(|name| name == word) } else { command == ["keys"] };
+        let known = if command.is_empty() {
+            names.iter().any(|name| name == word)
+        } else {
+            command == ["keys"] || command == ["witness"]
+        };
         if word.starts_with('-') || !known {
             break;
         }

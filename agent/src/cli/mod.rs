@@ -18,6 +18,7 @@ pub mod status;
 mod table;
 pub mod validate;
 pub mod verify;
+pub mod witness;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,8 @@ enum Command {
     /// Make keys, or show them
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Sign the checkpoints of others' logs, as long as these only grow
+    Witness(witness::Args),
     /// Become a program of another root
     #[command(hide = true)]
     HostExec(host_exec::Args),
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Collectors(args) => collectors::run(&args),
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Keys(command) => keys::run(&command),
+        Command::Witness(args) => witness::run(&args),
         Command::HostExec(args) => host_exec::run(&args),
     };
     done.unwrap_or_else(|error| verifier::failure::end(&error))

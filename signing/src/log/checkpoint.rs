@@ -134,19 +134,25 @@ impl Checkpoint {
 }
 
 /// The fingerprint of the first of `keys` that signed the note as `origin`.
-pub(super) fn signed_by(note: &Note, origin: &str, keys: &[PublicKey]) -> Result<String, LogError> {
+fn signed_by(note: &Note, origin: &str, keys: &[PublicKey]) -> Result<String, LogError> {
+    let lines = lines_by(note, origin, keys)?;
+    let of = |line: &Signature| keys.iter().find(|key| signed_note::key_id(origin, &typed(key)) == line.id());
+    let by = lines.first().and_then(of).map(PublicKey::fingerprint);
+    by.ok_or_else(|| LogError::NoKnownSignature(origin.to_owned()))
+}
+
+/// The lines by which `keys` signed the note as `origin`, at least one.
+pub(super) fn lines_by(note: &Note, origin: &str, keys: &[PublicKey]) -> Result<Vec<Signature>, LogError> {
     let known = Keys(keys.iter().map(|key| NoteKey { origin: origin.to_owned(), key: *key }).collect());
-    let verified = match note.verify(&known) {
-        Ok((verified, _)) => verified,
-        Err(NoteError::UnverifiedNote) => return Err(LogError::NoKnownSignature(origin.to_owned())),
+    match note.verify(&known) {
+        Ok((verified, _)) => Ok(verified),
+        Err(NoteError::UnverifiedNote) => Err(LogError::NoKnownSignature(origin.to_owned())),
         Err(NoteError::InvalidSignature { name, id }) => {
             let by = known.verifier(&name, id).map_or_else(|_| format!("{name}+{id:08x}"), |_| known.fingerprint(id));
-            return Err(LogError::Signature(by));
+            Err(LogError::Signature(by))
         }
-        Err(_) => return Err(LogError::Checkpoint("its signatures cannot be told apart")),
-    };
-    let by = verified.first().map(|line| known.fingerprint(line.id()));
-    by.ok_or_else(|| LogError::NoKnownSignature(origin.to_owned()))
+        Err(_) => Err(LogError::Checkpoint("its signatures cannot be told apart")),
+    }
 }
 
 /// A key as the note's key id hashes it.

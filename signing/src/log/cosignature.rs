@@ -157,16 +157,15 @@ pub fn verify(lines: &[u8], text: &[u8], witnesses: &[WitnessKey]) -> Result<Vec
     if found.is_empty() { Err(CosignatureError::Unknown) } else { Ok(found) }
 }
 
-/// The same for a whole note, such as `evidenced witness show` prints: its text as a checkpoint of this format, whoever signed it, and
-/// the cosignatures in it.
+/// The same for a whole note, such as `evidenced witness show` prints: its text as a checkpoint, whoever signed it and whatever extension
+/// lines follow, and the cosignatures in it.
 ///
 /// # Errors
 /// As [`verify`]; a note that is no checkpoint.
 pub fn verify_note(note: &[u8], witnesses: &[WitnessKey]) -> Result<(Checkpoint, Vec<Cosignature>), NotWitnessed> {
-    let checkpoint = Checkpoint::parse_unverified(note)?;
-    let text = checkpoint.text();
-    let lines = note.get(text.len() + 1..).unwrap_or_default();
-    Ok((checkpoint, verify(lines, text.as_bytes(), witnesses)?))
+    let (checkpoint, parsed) = Checkpoint::parse_extended(note)?;
+    let lines = note.get(parsed.text().len() + 1..).unwrap_or_default();
+    Ok((checkpoint, verify(lines, parsed.text(), witnesses)?))
 }
 
 /// A note that is no cosigned checkpoint.

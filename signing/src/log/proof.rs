@@ -67,6 +67,28 @@ pub fn consistency(reader: &dyn Reader, old: &Checkpoint, new: &Checkpoint) -> R
     Ok(proof)
 }
 
+/// The root that the log of `new` had at `old_size`, and the proof that `new` continues that tree. Both follow from the tiles, and have
+/// been checked against `new` when they are returned.
+///
+/// # Errors
+/// As [`consistency`]; an old size larger than the new one.
+pub fn growth(reader: &dyn Reader, old_size: u64, new: &Checkpoint) -> Result<(Digest, Vec<Digest>), LogError> {
+    if old_size > new.size {
+        return Err(LogError::Range { index: old_size, size: new.size });
+    }
+    let root = if old_size == 0 {
+        EMPTY_ROOT
+    } else if old_size == new.size {
+        new.root
+    } else {
+        let tiles = Tiles::new(reader, new.size);
+        let made = tlog_tiles::tree_hash(old_size, &tiles);
+        Digest(tiles.finish(made, new)?.0)
+    };
+    let old = Checkpoint { origin: new.origin.clone(), size: old_size, root };
+    consistency(reader, &old, new).map(|proof| (root, proof))
+}
+
 /// Checks a proof that the tree of `new` continues the tree of `old`. Any tree continues the one without leaves.
 ///
 /// # Errors

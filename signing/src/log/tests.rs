@@ -260,6 +260,23 @@ fn a_rewritten_log_does_not_continue_the_old_one() {
 }
 
 #[test]
+fn the_root_at_an_earlier_size_follows_from_the_tiles() {
+    let (memory, edge) = tree(600);
+    let new = checkpoint(&edge);
+    for old in [0, 1, 5, 255, 256, 257, 511, 599, 600] {
+        let (root, proof) = growth(&memory, old, &new).unwrap();
+        assert_eq!(root, tree(old).1.root(), "{old}");
+        check_consistency(&proof, &Checkpoint { size: old, root, ..new.clone() }, &new).unwrap();
+    }
+    assert!(matches!(growth(&memory, 601, &new).unwrap_err(), LogError::Range { .. }));
+    let mut altered = memory;
+    altered.0.get_mut("tile/0/002.p/88").unwrap()[0] ^= 1;
+    for old in [513, 599] {
+        growth(&altered, old, &new).unwrap_err();
+    }
+}
+
+#[test]
 fn any_log_continues_the_empty_one() {
     let (memory, edge) = tree(3);
     let empty = checkpoint(&Edge::empty());

@@ -8,7 +8,7 @@ use signed_note::Note;
 
 use super::{
     Checkpoint, EMPTY_ROOT, LogError, MAX_CHECKPOINT, check_consistency,
-    checkpoint::{from_vkey, signed_by},
+    checkpoint::{from_vkey, lines_by},
     cosignature::{Cosignature, CosignatureError, WitnessKey, with_lines},
     vkey::VkeyError,
 };
@@ -22,8 +22,11 @@ use crate::{
 /// The most hashes of a consistency proof.
 pub const MAX_PROOF: usize = 63;
 
+/// The most bytes of a checkpoint that is to be signed: with the witness's signature it is still one that is read.
+const MAX_UNSIGNED: u64 = MAX_CHECKPOINT - 4096;
+
 /// The most bytes of an add-checkpoint body: an old size, a proof and a checkpoint.
-pub const MAX_SUBMISSION: u64 = 32 + MAX_PROOF as u64 * 45 + MAX_CHECKPOINT;
+pub const MAX_SUBMISSION: u64 = 32 + MAX_PROOF as u64 * 45 + MAX_UNSIGNED;
 
 /// The media type of a conflict's body, which is the size of the witness's tree and a line feed.
 pub const SIZE_TYPE: &str = "text/x.tlog.size";
@@ -107,6 +110,9 @@ impl Submission {
             let hash = STANDARD.decode(line).ok().and_then(|hash| hash.try_into().ok());
             proof.push(Digest(hash.ok_or(malformed("a line of its proof is no hash in base64"))?));
         }
+        if rest.len() as u64 > MAX_UNSIGNED {
+            return Err(malformed("its checkpoint is too long"));
+        }
         Self::new(old_size, proof, rest.as_bytes()).map_err(|error| match error {
             LogError::TooLarge(_) => malformed("its checkpoint's tree is larger than 2^40 leaves"),
             _ => malformed("what follows the empty line is no checkpoint"),
@@ -139,10 +145,10 @@ impl Submission {
     ///
     /// # Errors
     /// Why not.
-    pub fn judge(self, log: Option<&Log>, held: Option<Known>) -> Result<Accepted, Refusal> {
+    pub fn judge(&self, log: Option<&Log>, held: Option<Known>) -> Result<Accepted, Refusal> {
         let new = &self.checkpoint;
         let log = log.filter(|log| log.origin == new.origin).ok_or_else(|| Refusal::Unknown(new.origin.clone()))?;
-        signed_by(&self.note, &log.origin, &log.keys).map_err(|_| Refusal::Unsigned(log.origin.clone()))?;
+        let lines = lines_by(&self.note, &log.origin, &log.keys).map_err(|_| Refusal::Unsigned(log.origin.clone()))?;
         if self.old_size > new.size {
             return Err(Refusal::Malformed("its old size is larger than its checkpoint's"));
         }
@@ -159,7 +165,9 @@ impl Submission {
         if (!proof_is_due && !self.proof.is_empty()) || check_consistency(&self.proof, &old, new).is_err() {
             return Err(Refusal::Inconsistent { held, asked });
         }
-        Ok(Accepted { checkpoint: self.checkpoint, note: self.note })
+        // Of others' lines nothing is known, and they would be kept.
+        let note = Note::new(self.note.text(), &lines).map_err(|_| Refusal::Malformed("its checkpoint is no note"))?;
+        Ok(Accepted { checkpoint: new.clone(), note })
     }
 }
 
@@ -176,7 +184,8 @@ impl Accepted {
         &self.checkpoint
     }
 
-    /// The witness's signature, and the cosigned note, which the witness MUST keep durably before the signature leaves it.
+    /// The witness's signature, and the checkpoint with the log's signatures and this one, which the witness MUST keep durably before the
+    /// signature leaves it.
     ///
     /// # Errors
     /// As [`Cosignature::sign`].

@@ -203,6 +203,18 @@ fn extension_lines_of_other_logs_are_cosigned_with_the_text() {
 }
 
 #[test]
+fn what_is_kept_has_the_logs_lines_and_the_witnesss_and_no_others() {
+    let own = tree(7, u64::MAX).sign(&key(1)).unwrap();
+    let strangers = "— stranger AAAAAAAA\n".repeat(99);
+    let note = [own.as_slice(), strangers.as_bytes()].concat();
+    let accepted = Submission::new(0, Vec::new(), &note).unwrap().judge(Some(&log()), None).unwrap();
+    let witness_key = key(9);
+    let witness = WitnessKey::new("w", *witness_key.public()).unwrap();
+    let (line, kept) = accepted.sign(&witness, &witness_key, "2026-11-22T04:00:00Z".parse().unwrap()).unwrap();
+    assert_eq!(kept, [own.as_slice(), line.to_line().as_bytes()].concat());
+}
+
+#[test]
 fn verifier_keys_of_one_name_are_of_one_log() {
     let (a, b) = (vkey(ORIGIN, key(1).public()), vkey(ORIGIN, key(2).public()));
     let other = vkey("example.org/other", key(1).public());
