@@ -1,6 +1,7 @@
 //! Slots: which instants a schedule names, and which of them the log's receipts cover. Both are computed here and nowhere else, by
 //! the agent and by the verifier, from what a plan says: no crontab text is parsed here, no time zone data and no clock is read.
 
+mod back;
 mod changes;
 mod coverage;
 mod report;
@@ -8,6 +9,7 @@ mod timetable;
 mod track;
 mod windows;
 
+pub use back::ReadBack;
 pub use coverage::{Coverage, SlotFinding};
 pub use report::{Change, CoverageReport, JobCoverage, PlanChange, SlotCounts, Uncovered};
 pub use windows::{Events, Range, Windows};

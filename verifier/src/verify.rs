@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use signing::{
     time::Utc,
-    verify::{self, CannotVerify, Options, Rederive, Stage, Verdict},
+    verify::{self, CannotVerify, Kept, Options, Rederive, Stage, Verdict},
 };
 
 use crate::{dates::Dates, meter::Meter, outside::Outside, place::Opened, plain::safe, text::text};
@@ -40,6 +40,12 @@ pub struct How {
     /// How many threads; without it, one for each core, and more for a bucket
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// A checkpoint of this log that you kept: proves that the log's past is the same, and looks at nothing but what was logged since
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to"])]
+    since: Option<PathBuf>,
+    /// A checkpoint that you kept, to be compared while everything is read; may be given several times
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
 }
 
 /// Opens an archive, of which this origin is meant where one is named.
@@ -105,6 +111,7 @@ fn judge(
         None => None,
         Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
     };
+    let since = how.since.as_deref().map(kept).transpose()?;
     let options = Options {
         trust: how.trust.clone(),
         origin: how.origin.clone(),
@@ -116,6 +123,8 @@ fn judge(
         part,
         timestamp_roots: how.outside.roots()?,
         witnesses: how.outside.witnesses()?,
+        since,
+        kept: how.checkpoint.iter().map(|path| kept(path)).collect::<anyhow::Result<_>>()?,
     };
     let meter = Meter::on_stderr();
     let verdict = verify::verify(&*opened.reader, &options, &|progress| {
@@ -129,6 +138,13 @@ fn judge(
     });
     meter.clear();
     Ok((verdict?, opened.beside))
+}
+
+/// A checkpoint from a file.
+fn kept(path: &Path) -> anyhow::Result<Kept> {
+    let name = path.display().to_string();
+    let bytes = fs::read(path).with_context(|| format!("{name} cannot be read"))?;
+    Ok(Kept { name, bytes })
 }
 
 /// Whether it could be an OpenSSH fingerprint of a key: unpadded base64 of 32 bytes.
@@ -152,9 +168,14 @@ mod tests {
     }
 
     fn judged(archive: &Path, deep: bool) -> (Verdict, Vec<String>) {
+        let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };
+        judge(archive, &how(), deep, &place::directory).unwrap()
+    }
+
+    fn how() -> How {
         let vectors = fs::read(vectors().join("../vectors.json")).unwrap();
         let vectors: serde_json::Value = serde_json::from_slice(&vectors).unwrap();
-        let how = How {
+        How {
             trust: vectors["keys"]["root"]["fingerprint"].as_str().unwrap().to_owned(),
             as_of: None,
             json: false,
@@ -163,9 +184,9 @@ mod tests {
             keys: None,
             outside: Outside::default(),
             threads: Some(1),
-        };
-        let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };
-        judge(archive, &how, deep, &place::directory).unwrap()
+            since: None,
+            checkpoint: Vec::new(),
+        }
     }
 
     fn copy(to: &Path) {
@@ -192,6 +213,25 @@ mod tests {
         assert!(text.contains("(10 min ago by this computer's clock)"), "{text}");
         assert!(text.contains("not part of this archive, and not looked at: README"), "{text}");
         assert!(lines.last().unwrap().starts_with("ARCHIVE INTACT, with 3 limits."), "{text}");
+    }
+
+    #[test]
+    fn a_kept_checkpoint_is_compared_and_since_it_only_what_is_new_is_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        copy(&root.path().join("example.org+evidence"));
+        let file = root.path().join("kept");
+        fs::copy(vectors().join("checkpoint"), &file).unwrap();
+        let judged = |how: &How| judge(&root.path().join("example.org+evidence"), how, None, &place::directory);
+        let whole = judged(&How { checkpoint: vec![file.clone(), file.clone()], ..how() }).unwrap().0;
+        assert_eq!((whole.intact, whole.kept.len(), whole.since), (true, 2, None));
+        let (verdict, beside) = judged(&How { since: Some(file.clone()), ..how() }).unwrap();
+        assert_eq!((verdict.intact, verdict.since), (true, Some(4)));
+        let text = text(&verdict, &beside, verdict.as_of.unwrap());
+        assert!(text.contains(&format!("the checkpoint kept in {}", file.display())), "{text}");
+        assert!(text.contains("0 of 0 new entries") && text.contains("(limit SINCE)"), "{text}");
+        assert!(text.lines().last().unwrap().starts_with("INTACT SINCE ENTRY 4, with 4 limits."), "{text}");
+        let gone = judged(&How { since: Some(root.path().join("gone")), ..how() }).unwrap_err();
+        assert!(gone.to_string().ends_with("gone cannot be read"), "{gone}");
     }
 
     #[test]

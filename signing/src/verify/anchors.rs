@@ -31,6 +31,9 @@ use crate::{
     timestamp::{MAX_RESPONSE, Stamp, Verifier},
 };
 
+/// Where not every entry is looked at: anchored checkpoints before the first that is, whose tokens may bound it from below.
+const BEFORE: usize = 8;
+
 /// Directories of one checkpoint each that are read at a time.
 const BATCH: usize = 512;
 
@@ -121,6 +124,8 @@ pub struct WitnessedHead {
 /// Everything that was found below `anchor/`.
 #[derive(Default)]
 pub(crate) struct Anchors {
+    /// The size from which on anchors were read.
+    pub first: u64,
     /// By size.
     pinned: Vec<Pinned>,
     /// How many of them have been judged.
@@ -142,6 +147,8 @@ pub(crate) struct Anchors {
 pub(crate) struct Means<'a> {
     pub verifier: &'a Verifier,
     pub witnesses: &'a [WitnessKey],
+    /// The first entry that is looked at.
+    pub from: u64,
 }
 
 /// What one directory holds.
@@ -169,10 +176,13 @@ pub(crate) fn read(
     // Checkpoints come before what is over them.
     objects.sort_unstable_by_key(|(size, digest, kind)| (*size, *kind, *digest));
     objects.dedup();
-    let total = objects.len() as u64;
     let done = AtomicU64::new(0);
-    let directories: Vec<&[(u64, Digest, Anchor)]> = objects.chunk_by(|a, b| a.0 == b.0).collect();
-    let mut anchors = Anchors::default();
+    let mut directories: Vec<&[(u64, Digest, Anchor)]> = objects.chunk_by(|a, b| a.0 == b.0).collect();
+    let old = directories.partition_point(|objects| objects[0].0 < means.from).saturating_sub(BEFORE);
+    directories.drain(..old);
+    let first = if old > 0 { directories.first().map_or(means.from, |objects| objects[0].0) } else { 0 };
+    let total = directories.iter().map(|objects| objects.len() as u64).sum();
+    let mut anchors = Anchors { first, ..Anchors::default() };
     for batch in directories.chunks(BATCH) {
         let read: Vec<_> = batch
             .par_iter()

@@ -266,6 +266,13 @@ impl Findings {
         }
     }
 
+    /// Gives those of some codes to another.
+    pub fn give(&self, to: &Self, which: impl Fn(Code) -> bool) {
+        for finding in lock(&self.0).first.iter().filter(|finding| which(finding.code)) {
+            to.add(finding.code, &finding.object, finding.index, &finding.says);
+        }
+    }
+
     pub fn any(&self) -> bool {
         lock(&self.0).total > 0
     }

@@ -42,6 +42,16 @@ impl Keyring {
         self.logged.push((index, set));
     }
 
+    /// Adds a revision that an entry before the newest ones logs.
+    pub fn insert(&mut self, index: u64, object: &str, set: KeySet, findings: &Findings) {
+        let at = self.logged.partition_point(|(logged, _)| *logged < index);
+        let later = self.logged.split_off(at);
+        self.add(index, object, set, findings);
+        for (index, set) in later {
+            self.add(index, object, set, findings);
+        }
+    }
+
     /// Whether there is no revision at all.
     pub fn is_empty(&self) -> bool {
         self.outside.is_none() && self.logged.is_empty()

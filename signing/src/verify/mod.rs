@@ -8,12 +8,15 @@ mod anchors;
 mod append;
 mod deep;
 mod findings;
+mod kept;
 mod keyring;
 mod names;
 mod objects;
 mod order;
+mod past;
 mod report;
 mod sealed;
+mod since;
 mod source;
 mod strays;
 mod times;
@@ -28,6 +31,7 @@ use std::{
 pub use anchors::{Authority, WitnessedHead};
 pub use deep::{Derived, Rederive};
 pub use findings::{CannotVerify, Code, Finding, Limit, MAX_FINDINGS};
+pub use kept::{Compared, Kept};
 pub use report::{FORMAT, Head, Numbers, Section, Verdict, bytes, span};
 pub use strays::{Counted, Pending};
 pub use times::{Bounded, Off, TrustedTime, Widest};
@@ -44,6 +48,7 @@ use crate::{
 };
 use findings::Findings;
 use order::Order;
+use since::Since;
 use source::{Fetched, fetch};
 
 /// What to verify against, and how.
@@ -68,6 +73,11 @@ pub struct Options<'a> {
     pub timestamp_roots: Roots,
     /// Whose cosignatures are believed, and how many of them a checkpoint needs.
     pub witnesses: Witnesses,
+    /// Looks at nothing but what was logged after this checkpoint, which the auditor kept: the log's past is proved to be that of the
+    /// checkpoint from tiles. Where it is not, everything is read, and the verdict says why.
+    pub since: Option<Kept>,
+    /// More checkpoints that were kept outside of the archive, to be compared with the log.
+    pub kept: Vec<Kept>,
 }
 
 /// The witnesses that an auditor relies on.
@@ -123,6 +133,8 @@ impl Options<'_> {
             part: None,
             timestamp_roots: Roots::public(),
             witnesses: Witnesses::default(),
+            since: None,
+            kept: Vec::new(),
         }
     }
 }
@@ -208,11 +220,34 @@ fn run(
         }
     };
 
+    for kept in &options.kept {
+        kept.parse(&checkpoint.origin)?;
+    }
+    let (unsaid, mut since, mut start) = (Findings::default(), None, walk::Start::of_log());
+    if let Some(kept) = &options.since
+        && let Some((proved, tree)) = Since::prove(reader, &checkpoint, &kept.parse(&checkpoint.origin)?)?
+    {
+        (since, start.tree) = (Some(proved), tree);
+    }
     let verifier = Verifier::new(options.timestamp_roots.clone());
-    let means = anchors::Means { verifier: &verifier, witnesses: &options.witnesses.keys };
+    let means = anchors::Means {
+        verifier: &verifier,
+        witnesses: &options.witnesses.keys,
+        from: since.as_ref().map_or(0, |since| since.from),
+    };
     let anchors = anchors::read(reader, &findings, &checkpoint.origin, &means, progress)?;
-    let order = Order::new(reader, &findings, (&checkpoint.origin, checkpoint.size), &options.trust, outside, anchors);
-    let mut walked = walk::walk(reader, &findings, &checkpoint, order, progress)?;
+    let origin = (checkpoint.origin.as_str(), checkpoint.size);
+    let mut order = Order::new(reader, &findings, origin, &options.trust, outside, anchors);
+    if let Some(since) = &mut since {
+        since.read_back(&mut order, &unsaid, &findings)?;
+    }
+    if let Some(since) = &since {
+        start = since.start(start.tree);
+    }
+    let mut walked = walk::walk(reader, &findings, &checkpoint, order, start, progress)?;
+    if let Some(since) = &since {
+        since.older_keys(reader, &mut walked.order)?;
+    }
     if walked.root_agrees == Some(true)
         && let Some((index, kind)) = &walked.order.unknown
     {
@@ -229,6 +264,10 @@ fn run(
     let ahead = walked.order.anchors.disputed(reader, &findings, &checkpoint, &walked.order.keyring)?;
     let growth = walked.order.anchors.growth();
     let signed_by = signature(&seen, &checkpoint, &walked.order, &growth, &findings);
+    let mut compared = Vec::new();
+    for kept in options.since.iter().chain(&options.kept) {
+        compared.push(kept.compare(&checkpoint, |size| walked.roots.at(size), &walked.order.keyring, &findings)?);
+    }
 
     let (as_of, as_of_from) = match (options.as_of, growth.newest, walked.order.newest_entry) {
         (Some(given), _, _) => (given, "given"),
@@ -246,14 +285,16 @@ fn run(
         deep: options.deep.map(deep::Deep::new),
         covered: objects::covered(reader),
         part: options.part,
+        since: since.as_ref(),
         counted: objects::Counted::default(),
     };
     objects::check(&objects, &walked, progress)?;
     let (opened, rederived, deep_limits) = objects.deep.as_ref().map(deep::Deep::counts).unwrap_or_default();
     objects.say_covered();
     let (counted, entries) = (objects.counted, objects.times.finish());
+    let part = since.as_ref().map(|since| since.prefixes(walked.order.newest_entry));
     let strays = strays::Means { reader, findings: &findings, order: &walked.order, verifier: &verifier };
-    let strays = strays::search(strays, &mut walked.roots, (&checkpoint, &seen), ahead, progress)?;
+    let strays = strays::search(strays, &mut walked.roots, (&checkpoint, &seen), ahead, part, progress)?;
     let time = TrustedTime {
         authorities: walked.order.anchors.authorities(&counted.authorities()),
         checkpoint_tokens: walked.order.anchors.trusted_tokens,
@@ -294,8 +335,9 @@ fn run(
         rederived,
     };
     let hold = reader.hold();
-    let tail = tail(checkpoint.size, witnessed.as_ref(), options);
+    let tail = tail(checkpoint.size, witnessed.as_ref(), kept::pinned(&compared), options);
     let mut limits = limits(options, &hold, &numbers, &time, tail.as_ref().err());
+    limits.extend(since.as_ref().map(Since::limit));
     if !walked.order.anchors.untrusted.is_empty() {
         limits.push(untrusted(&walked.order.anchors.untrusted));
     }
@@ -324,6 +366,7 @@ fn run(
         signed_by,
     };
     drop(walked);
+    let since = since.map(|since| since.from);
     let (findings, findings_by_code, findings_total) = findings.finish();
     let sections = report::sections(&report::Facts {
         head: &head,
@@ -342,11 +385,12 @@ fn run(
         time: &time,
         tail: &tail,
         as_of_from,
+        since,
     });
     Ok(Verdict {
         format: FORMAT,
         intact: findings_total == 0,
-        statement: report::statement(findings_total, limits.len(), options.part),
+        statement: report::statement(findings_total, limits.len(), options.part, since),
         origin: checkpoint.origin,
         trust: options.trust.clone(),
         as_of: Some(as_of),
@@ -366,6 +410,8 @@ fn run(
         witnessed,
         coverage: Some(coverage),
         events,
+        since,
+        kept: compared,
     })
 }
 
@@ -396,14 +442,24 @@ fn witnessed(options: &Options<'_>, order: &Order<'_>, size: u64, findings: &Fin
 }
 
 /// What pins the log's end, in words; the error is the limit.
-fn tail(size: u64, witnessed: Option<&WitnessedHead>, options: &Options<'_>) -> Result<String, String> {
+fn tail(
+    size: u64,
+    witnessed: Option<&WitnessedHead>,
+    pinned: Option<&Compared>,
+    options: &Options<'_>,
+) -> Result<String, String> {
+    let kept = pinned.map(|Compared { name, size, .. }| {
+        format!("the log's first {size} entries are those under the checkpoint kept in {name}")
+    });
     let Some(head) = witnessed else {
         let why =
             if options.witnesses.keys.is_empty() { "no witness was asked for" } else { "too few witnesses signed" };
-        return Err(format!("no checkpoint of yours was given and {why}: newer entries could have been taken away"));
+        let kept = kept.unwrap_or_else(|| "no checkpoint of yours was given".to_owned());
+        return Err(format!("{kept} and {why}: newer entries could have been taken away"));
     };
     let at = head.at.map_or(String::new(), |at| format!(" at {}", rfc3339(at)));
     let by = format!("{} signed a checkpoint over {} entries{at}", head.witnesses.join(", "), head.size);
+    let by = kept.map_or(by.clone(), |kept| format!("{kept}; {by}"));
     if head.size == size { Ok(by) } else { Err(format!("{by}; entries after them could have been taken away")) }
 }
 
@@ -533,7 +589,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
     Verdict {
         format: FORMAT,
         intact: false,
-        statement: report::statement(findings_total, 0, None),
+        statement: report::statement(findings_total, 0, None, None),
         origin: options.origin.clone().or_else(|| options.directory.clone()).unwrap_or_default(),
         trust: options.trust.clone(),
         as_of: options.as_of,
@@ -549,7 +605,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
             &Hold::Nothing,
             &Numbers::default(),
             &TrustedTime::default(),
-            tail(0, None, options).err().as_ref(),
+            tail(0, None, None, options).err().as_ref(),
         ),
         pending: Counted::default(),
         pending_sealed: 0,
@@ -559,6 +615,8 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
         witnessed: None,
         coverage: None,
         events: Vec::new(),
+        since: None,
+        kept: Vec::new(),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     lock,
     order::{Order, altered},
     sealed::{Opened, open_seal},
+    since::Since,
     source::{Fetched, digest, fetch},
     times::{Bounds, Growth, Times},
     tree::WIDTH,
@@ -69,6 +70,7 @@ pub(crate) struct Objects<'a> {
     /// Objects that a later version or a delete marker covers, and by what.
     pub covered: BTreeMap<String, String>,
     pub part: Option<Part>,
+    pub since: Option<&'a Since<'a>>,
     pub counted: Counted,
 }
 
@@ -91,8 +93,9 @@ pub(crate) fn check(
     let done = AtomicU64::new(0);
     walked.bundles.par_iter().enumerate().with_max_len(1).try_for_each(|(block, seen)| {
         let Some(seen) = seen else { return Ok(()) };
-        let first = block as u64 * WIDTH;
-        let entries = Entries::read(objects.reader, block as u64, (size - first).min(WIDTH))?;
+        let block = walked.from / WIDTH + block as u64;
+        let first = block * WIDTH;
+        let entries = Entries::read(objects.reader, block, (size - first).min(WIDTH))?;
         // The order and the slots were computed from the first reading: this one must be of the same leaves.
         if entries.digest() != Some(*seen) {
             return Err(CannotVerify::new(&entries.name, "it changed while it was verified; verify again"));
@@ -100,7 +103,7 @@ pub(crate) fn check(
         let leaves: Vec<&[u8]> = entries.leaves().collect();
         leaves.par_iter().enumerate().with_max_len(8).try_for_each(|(at, leaf)| {
             let index = first + at as u64;
-            if !walked.altered.contains(&index) {
+            if index >= walked.from && !walked.altered.contains(&index) {
                 objects.leaf(index, leaf)?;
             }
             progress(Progress { stage: Stage::Objects, done: done.fetch_add(1, Relaxed) + 1, total: size });

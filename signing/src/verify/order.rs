@@ -10,6 +10,7 @@ use super::{
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
     names::Part,
+    since::Rest,
     source::{self, Fetched},
     times::Lowers,
 };
@@ -52,7 +53,7 @@ pub(crate) struct Leaf {
 pub(crate) struct Expected {
     names: HashMap<[u8; 16], [u8; 6]>,
     /// Bundles by their own digest.
-    bundles: HashMap<[u8; 16], [u8; 6]>,
+    pub bundles: HashMap<[u8; 16], [u8; 6]>,
 }
 
 /// The first half of a digest: nobody finds two names, or two bundles, that share it.
@@ -60,7 +61,7 @@ pub(crate) fn half(digest: Digest) -> [u8; 16] {
     *digest.0.first_chunk().expect("a digest has 32 bytes")
 }
 
-fn short(index: u64) -> [u8; 6] {
+pub(crate) fn short(index: u64) -> [u8; 6] {
     let [_, _, short @ ..] = index.to_be_bytes();
     short
 }
@@ -81,7 +82,7 @@ impl Expected {
     }
 
     /// Adds a name; the entry that named it before, if one did.
-    fn add(&mut self, name: &str, index: u64) -> Option<u64> {
+    pub fn add(&mut self, name: &str, index: u64) -> Option<u64> {
         let key = half(Digest::of(name.as_bytes()));
         let before = self.names.get(&key).copied().map(long);
         if before.is_none() {
@@ -111,8 +112,8 @@ pub(crate) struct Told {
 
 /// The state after the leaves so far.
 pub(crate) struct Order<'a> {
-    reader: &'a dyn Reader,
-    findings: &'a Findings,
+    pub reader: &'a dyn Reader,
+    pub findings: &'a Findings,
     origin: &'a str,
     size: u64,
     trust: &'a str,
@@ -125,8 +126,10 @@ pub(crate) struct Order<'a> {
     /// Of the jobs that read events.
     windows: BTreeMap<Job, Windows>,
     pub expected: Expected,
-    /// The newest sealing time up to and with each entry, in milliseconds of Unix time.
+    /// The newest sealing time up to and with each entry from the first one on that came, in milliseconds of Unix time.
     newest: Vec<i64>,
+    /// Where the log is not read from its start: what is known of the entries before.
+    pub rest: Rest,
     pub newest_entry: Option<Utc>,
     /// The first leaf of a kind that this program does not know.
     pub unknown: Option<(u64, String)>,
@@ -136,7 +139,7 @@ pub(crate) struct Order<'a> {
     /// Not before when entries can have been sealed, by what they knew.
     lowers: Lowers,
     /// Tokens that are not there, so that each is said once.
-    missing_tokens: HashSet<Digest>,
+    pub missing_tokens: HashSet<Digest>,
     /// The widths of partial tiles that a published checkpoint rests on, in the tile
     /// that is not full yet, each with the first entry that names such a checkpoint.
     pub partial: BTreeMap<(Part, u16), u64>,
@@ -165,6 +168,7 @@ impl<'a> Order<'a> {
             windows: BTreeMap::new(),
             expected: Expected::default(),
             newest: Vec::new(),
+            rest: Rest::default(),
             newest_entry: None,
             unknown: None,
             told: Told::default(),
@@ -210,8 +214,8 @@ impl<'a> Order<'a> {
             return Ok(());
         }
         match &statement.body {
-            Body::Receipt(receipt) => self.receipt(object, index, statement, receipt),
-            Body::Missed(missed) => self.missed(object, index, statement, missed),
+            Body::Receipt(receipt) => self.receipt(object, index, statement, receipt)?,
+            Body::Missed(missed) => self.missed(object, index, statement, missed)?,
             Body::Document(document) => self.document(object, index, statement, document)?,
         }
         Ok(())
@@ -258,7 +262,8 @@ impl<'a> Order<'a> {
                 );
                 self.findings.add(Code::LogOrder, object, Some(index), says);
             }
-            if self.anchors.token(anchored.token).is_none() && self.missing_tokens.insert(anchored.token) {
+            let read = anchored.size >= self.anchors.first;
+            if read && self.anchors.token(anchored.token).is_none() && self.missing_tokens.insert(anchored.token) {
                 let name = layout::anchor(anchored.size, anchored.token, Anchor::Token);
                 let says = format!("entry {index} names this token, but it is not there");
                 self.findings.add(Code::AnchorMissing, name, Some(index), says);
@@ -280,7 +285,9 @@ impl<'a> Order<'a> {
     /// Whoever knows a checkpoint seals after every entry under it was sealed. Entries of parallel runs do not know each other, so
     /// their order says nothing. An honest clock that is set back looks the same, so that this is told, and is no finding.
     fn time(&mut self, index: u64, entry: &Entry, known: u64) {
-        let Some(before) = known.checked_sub(1).and_then(|i| self.newest.get(i as usize)) else { return };
+        let Some(before) = known.checked_sub(1 + self.rest.first).and_then(|i| self.newest.get(i as usize)) else {
+            return;
+        };
         let back = before.saturating_sub(entry.sealed_at.timestamp_millis()) / 1000;
         if back > CLOCK_TOLERANCE_SECONDS {
             let so_far = self.set_back.get_or_insert(SetBack { entries: 0, first: index, most_seconds: 0 });
@@ -304,18 +311,25 @@ impl<'a> Order<'a> {
     }
 
     /// The plan that an entry names, which must precede it.
-    fn plan_of(&self, object: &str, index: u64, entry: &Entry) {
+    fn plan_of(&mut self, object: &str, index: u64, entry: &Entry) -> Result<(), CannotVerify> {
         let says = match entry.plan {
-            Some(digest) if self.plans.contains_key(&digest) => return,
+            Some(digest) if self.plans.contains_key(&digest) || self.older_plan(digest)? => return Ok(()),
             Some(digest) => {
                 format!("it names the plan {digest}, which no earlier entry logs (or which cannot be read)")
             }
             None => "it names no plan".to_owned(),
         };
         self.findings.add(Code::PlanUnknown, object, Some(index), says);
+        Ok(())
     }
 
-    fn receipt(&mut self, object: &str, index: u64, statement: &Statement, receipt: &Receipt) {
+    fn receipt(
+        &mut self,
+        object: &str,
+        index: u64,
+        statement: &Statement,
+        receipt: &Receipt,
+    ) -> Result<(), CannotVerify> {
         self.told.receipts += 1;
         let subject = &statement.subject[0];
         let name = match receipt.slot {
@@ -356,27 +370,31 @@ impl<'a> Order<'a> {
             Some(window) => self.windows.entry(receipt.job.clone()).or_default().add(&window),
             None => {}
         }
-        self.plan_of(object, index, &statement.entry);
+        self.plan_of(object, index, &statement.entry)?;
         match (receipt.slot, statement.entry.plan) {
             (Some(slot), Some(plan)) => {
+                self.settled(index, &receipt.job, slot);
                 self.coverage.receipt(index, plan, &receipt.job, slot, receipt.outcome, receipt.late);
             }
             (Some(_), None) => {}
             (None, _) => self.coverage.by_hand(&receipt.job),
         }
+        Ok(())
     }
 
-    fn missed(&mut self, object: &str, index: u64, statement: &Statement, missed: &Missed) {
+    fn missed(&mut self, object: &str, index: u64, statement: &Statement, missed: &Missed) -> Result<(), CannotVerify> {
         self.told.missed += 1;
         let subject = &statement.subject[0];
-        self.plan_of(object, index, &statement.entry);
-        let Some(plan) = statement.entry.plan else { return };
+        self.plan_of(object, index, &statement.entry)?;
+        let Some(plan) = statement.entry.plan else { return Ok(()) };
         let name = layout::document("plan", plan);
         if subject.name != name || subject.digest.sha256 != plan {
             let says = format!("its subject is {:?}; it should be its plan {name:?}", subject.name);
             self.findings.add(Code::LeafSubject, object, Some(index), says);
         }
+        self.settled(index, &missed.job, missed.first);
         self.coverage.missed(index, plan, missed);
+        Ok(())
     }
 
     fn document(
@@ -404,7 +422,7 @@ impl<'a> Order<'a> {
             return Ok(());
         }
         if statement.entry.plan.is_some() || self.any_plan {
-            self.plan_of(object, index, &statement.entry);
+            self.plan_of(object, index, &statement.entry)?;
         }
         match document.kind.as_str() {
             "keys" => {
@@ -425,7 +443,7 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    fn read_document(
+    pub fn read_document(
         &self,
         name: &str,
         index: u64,
@@ -456,7 +474,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    fn keys(&mut self, name: &str, index: u64, bytes: &[u8]) {
+    pub fn keys(&mut self, name: &str, index: u64, bytes: &[u8]) {
         let finding = |code, says| self.findings.add(code, name, Some(index), says);
         match KeySet::open(bytes, self.trust) {
             Ok(set) => {
@@ -475,6 +493,11 @@ impl<'a> Order<'a> {
             Err(error @ KeysError::Signature(_)) => finding(Code::KeysRoot, error.to_string()),
             Err(error) => finding(Code::DocumentMalformed, chain(&error)),
         }
+    }
+
+    /// A keys document under the trusted root, for this log.
+    pub fn trusted(&self, bytes: &[u8]) -> Option<KeySet> {
+        KeySet::open(bytes, self.trust).ok().filter(|set| set.origin == self.origin)
     }
 
     fn plan(&mut self, name: &str, index: u64, digest: Digest, entry: &Entry, bytes: &[u8]) {
@@ -500,15 +523,21 @@ impl<'a> Order<'a> {
             );
             finding(Code::LeafContent, says);
         }
-        let facts = PlanFacts {
-            jobs: plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect(),
-            retention_days: plan.retention_days,
-        };
-        if let Slot::Vacant(vacant) = self.plans.entry(digest) {
-            vacant.insert(facts);
-        }
+        self.hold_plan(digest, &plan);
         self.any_plan = true;
-        self.coverage.plan(index, digest, &plan);
+        if self.rest.resume == Some(index) {
+            self.coverage = Coverage::resume(index, digest, &plan);
+            self.rest.older = plan.previous;
+        } else {
+            self.coverage.plan(index, digest, &plan);
+        }
+    }
+
+    pub fn hold_plan(&mut self, digest: Digest, plan: &Plan) {
+        if let Slot::Vacant(vacant) = self.plans.entry(digest) {
+            let jobs = plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect();
+            vacant.insert(PlanFacts { jobs, retention_days: plan.retention_days });
+        }
     }
 
     /// Which events were read, by job.
@@ -516,9 +545,9 @@ impl<'a> Order<'a> {
         self.windows.iter().filter_map(|(job, windows)| windows.events(job)).collect()
     }
 
-    /// How many leaves came, lost ones too.
+    /// The log's leaves up to the last one that came, lost ones too.
     pub fn len(&self) -> u64 {
-        self.newest.len() as u64
+        self.rest.first + self.newest.len() as u64
     }
 }
 

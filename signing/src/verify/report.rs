@@ -8,6 +8,7 @@ use super::{
     Part,
     anchors::WitnessedHead,
     findings::{Code, Finding, Limit},
+    kept::Compared,
     strays::{Counted, Pending},
     times::TrustedTime,
 };
@@ -68,6 +69,10 @@ pub struct Verdict {
     pub coverage: Option<CoverageReport>,
     /// Of each job that reads events: from when to when it did, and what it missed.
     pub events: Vec<Events>,
+    /// The first entry that was looked at, where only what is new was; before it lies what a kept checkpoint pins.
+    pub since: Option<u64>,
+    /// The kept checkpoints that were given, each compared with the log.
+    pub kept: Vec<Compared>,
 }
 
 /// The checkpoint, as it was read first.
@@ -137,8 +142,9 @@ impl Verdict {
 }
 
 /// The closing line.
-pub(crate) fn statement(findings: u64, limits: usize, part: Option<Part>) -> String {
+pub(crate) fn statement(findings: u64, limits: usize, part: Option<Part>, since: Option<u64>) -> String {
     let what = match part {
+        _ if since.is_some() => format!("INTACT SINCE ENTRY {}", since.unwrap_or_default()),
         None => "ARCHIVE INTACT".to_owned(),
         Some(part) => format!("LOG INTACT, and the archive from {} to {}", rfc3339(part.from), rfc3339(part.to)),
     };
@@ -183,6 +189,7 @@ pub(crate) struct Facts<'a> {
     /// What pins the log's end, or the limit.
     pub tail: &'a Result<String, String>,
     pub as_of_from: &'static str,
+    pub since: Option<u64>,
 }
 
 pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
@@ -249,7 +256,11 @@ fn origin(facts: &Facts<'_>) -> String {
 fn receipts(facts: &Facts<'_>) -> String {
     let n = facts.numbers;
     let all = n.receipts + n.missed + n.plans + n.keys + n.other_documents;
-    let mut says = format!("{} of {} entries signed and in place", n.seals, facts.head.size);
+    let (new, size) = match facts.since {
+        Some(since) => ("new ", facts.head.size - since),
+        None => ("", facts.head.size),
+    };
+    let mut says = format!("{} of {size} {new}entries signed and in place", n.seals);
     if all > 0 {
         let documents = plural(n.plans + n.keys + n.other_documents, "document");
         says += &format!(" ({}, {} missed, {documents})", plural(n.receipts, "run"), n.missed);

@@ -109,12 +109,14 @@ struct Search<'a, 'b, 'c> {
     unfinished: Option<Vec<Vec<u8>>>,
 }
 
-/// Lists the archive. `seen` are the checkpoint's bytes as they were fixed, `ahead` anchored checkpoints of a longer log.
+/// Lists the archive, or the parts of it that are asked for and the log's end. `seen` are the checkpoint's bytes as they were fixed,
+/// `ahead` anchored checkpoints of a longer log.
 pub(crate) fn search(
     Means { reader, findings, order, verifier }: Means<'_, '_>,
     roots: &mut Roots<'_>,
     (checkpoint, seen): (&Checkpoint, &[u8]),
     ahead: Vec<(String, u64)>,
+    part: Option<Vec<String>>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Strays, CannotVerify> {
     let mut search = Search {
@@ -131,8 +133,18 @@ pub(crate) fn search(
         unfinished: None,
     };
     // Seals first, since a bundle's standing depends on them.
-    search.list("seal/", progress)?;
-    search.list("", progress)?;
+    match part {
+        None => {
+            search.list("seal/", progress)?;
+            search.list("", progress)?;
+        }
+        Some(prefixes) => {
+            for prefix in prefixes {
+                search.list(&prefix, progress)?;
+            }
+            search.end(progress)?;
+        }
+    }
     search.beyond(seen)?;
     search.ahead(seen, ahead)?;
     search.partial_tiles()?;
@@ -156,6 +168,20 @@ impl Search<'_, '_, '_> {
         let where_ = if prefix.is_empty() { "the archive" } else { prefix };
         listed.map_err(|e| CannotVerify::new(where_, format!("listing it failed: {e}")))?;
         failed.map_or(Ok(()), Err)
+    }
+
+    /// What an append under way, or a longer log that is no more, would have left at the log's end.
+    fn end(&mut self, progress: &(dyn Fn(Progress) + Sync)) -> Result<(), CannotVerify> {
+        let size = self.checkpoint.size;
+        self.append(&layout::append(size))?;
+        for part in [Part::Entries, Part::Level(0)] {
+            let full = TileName::full(part, size / WIDTH).to_string();
+            self.list(&format!("{full}.p/"), progress)?;
+            if self.reader.open(&full).map_err(|e| CannotVerify::read(&full, &e))?.is_some() {
+                self.object(&full)?;
+            }
+        }
+        Ok(())
     }
 
     fn object(&mut self, name: &str) -> Result<(), CannotVerify> {

@@ -13,11 +13,29 @@ pub(crate) const WIDTH: u64 = 256;
 #[derive(Default)]
 pub(crate) struct Tree {
     /// `nodes[h]` are the nodes of height `8 + h`, from the left.
-    nodes: Vec<Vec<Digest>>,
+    nodes: Vec<Nodes>,
     /// The leaf hashes after the last full block.
     tail: Vec<Digest>,
     /// The first leaf of which not even the hash is known.
     lost: Option<u64>,
+}
+
+/// The nodes of one height.
+#[derive(Default)]
+struct Nodes {
+    /// How many on the left are not kept.
+    skipped: usize,
+    kept: Vec<Digest>,
+}
+
+impl Nodes {
+    fn len(&self) -> usize {
+        self.skipped + self.kept.len()
+    }
+
+    fn get(&self, index: usize) -> Option<Digest> {
+        self.kept.get(index.checked_sub(self.skipped)?).copied()
+    }
 }
 
 /// The hash of leaf hashes of one block or a part of it.
@@ -48,12 +66,45 @@ pub(crate) fn hashes(bytes: &[u8]) -> Option<Vec<Digest>> {
 }
 
 impl Tree {
+    /// A tree of so many full blocks, of which `hashes(level, from, to)` gives the hashes of a tile of level 1 or above; `None` where it
+    /// has none. Kept is what further blocks are added to: the tiles that are not full, and the nodes over their hashes.
+    pub fn resume<E>(
+        blocks: u64,
+        mut hashes: impl FnMut(u8, u64, u64) -> Result<Option<Vec<Digest>>, E>,
+    ) -> Result<Option<Self>, E> {
+        let mut nodes = Vec::new();
+        for level in 1..8_u8 {
+            let count = blocks >> (8 * (level - 1));
+            if count == 0 {
+                break;
+            }
+            let from = count / WIDTH * WIDTH;
+            let mut kept = match count - from {
+                0 => Vec::new(),
+                _ => match hashes(level, from, count)? {
+                    Some(hashes) => hashes,
+                    None => return Ok(None),
+                },
+            };
+            for height in 0..8 {
+                // A tile that has just been filled has its root in the level above.
+                if count >> height == 0 {
+                    break;
+                }
+                let above = kept.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(*left, *right)).collect();
+                nodes.push(Nodes { skipped: (from >> height) as usize, kept });
+                kept = above;
+            }
+        }
+        Ok(Some(Self { nodes, ..Self::default() }))
+    }
+
     pub fn size(&self) -> u64 {
         self.blocks() * WIDTH + self.tail.len() as u64
     }
 
     fn blocks(&self) -> u64 {
-        self.nodes.first().map_or(0, |n| n.len() as u64)
+        self.nodes.first().map_or(0, |nodes| nodes.len() as u64)
     }
 
     /// Adds the next full block by its root.
@@ -61,14 +112,15 @@ impl Tree {
         let mut node = root;
         for height in 0.. {
             if self.nodes.len() == height {
-                self.nodes.push(Vec::new());
+                self.nodes.push(Nodes::default());
             }
             let level = &mut self.nodes[height];
-            level.push(node);
+            let left = level.kept.last().copied();
+            level.kept.push(node);
             if level.len() % 2 == 1 {
                 break;
             }
-            node = node_hash(level[level.len() - 2], node);
+            node = node_hash(left.expect("the left of a pair is kept, since tiles are kept whole"), node);
         }
     }
 
@@ -103,7 +155,7 @@ impl Tree {
             _ => {
                 let cut = leaves(blocks)?;
                 // The caller's hashes count only when they are this block's.
-                if block_root(&cut)? != *self.nodes.first()?.get(blocks as usize)? {
+                if block_root(&cut)? != self.nodes.first()?.get(blocks as usize)? {
                     return None;
                 }
                 block_root(cut.get(..rest)?)
@@ -112,7 +164,7 @@ impl Tree {
         // The perfect subtrees over full blocks, from the right: one for each bit of their number.
         for height in 0..u64::BITS - blocks.leading_zeros() {
             if blocks >> height & 1 == 1 {
-                let left = self.nodes[height as usize][((blocks >> height) - 1) as usize];
+                let left = self.nodes.get(height as usize)?.get(((blocks >> height) - 1) as usize)?;
                 root = Some(root.map_or(left, |right| node_hash(left, right)));
             }
         }
@@ -127,13 +179,14 @@ impl Tree {
     /// The bytes of a tile of level 1 or above; `None` when they are not known.
     pub fn tile(&self, level: u8, index: u64) -> Option<Vec<u8>> {
         let nodes = self.nodes.get(8 * (usize::from(level).checked_sub(1)?))?;
-        let from = index.checked_mul(WIDTH)?;
-        let to = nodes.len().min((from + WIDTH) as usize);
+        let from = index.checked_mul(WIDTH)? as usize;
+        let to = nodes.len().min(from + WIDTH as usize);
         let covered = (to as u64).checked_shl(8 * u32::from(level))?;
         if self.lost.is_some_and(|lost| lost < covered) {
             return None;
         }
-        Some(nodes.get(from as usize..to)?.iter().flat_map(|h| h.0).collect())
+        let kept = nodes.kept.get(from.checked_sub(nodes.skipped)?..to.checked_sub(nodes.skipped)?)?;
+        Some(kept.iter().flat_map(|h| h.0).collect())
     }
 
     /// The leaf hashes of the last block, if it is this one and not full.
@@ -143,7 +196,7 @@ impl Tree {
 
     /// Node `index` of height 8: a full block's root.
     pub fn block(&self, index: u64) -> Option<Digest> {
-        self.nodes.first()?.get(usize::try_from(index).ok()?).copied()
+        self.nodes.first()?.get(usize::try_from(index).ok()?)
     }
 }
 
@@ -178,6 +231,34 @@ mod tests {
         for size in (0..=1_500).step_by(7).chain([255, 256, 257, 511, 512, 1_024, 1_280, 1_500]) {
             let root = tree.root_at(size as u64, |b| Some(all[b as usize * 256..(b as usize + 1) * 256].to_vec()));
             assert_eq!(root, Some(by_definition(&all[..size])), "at size {size}");
+        }
+    }
+
+    #[test]
+    fn a_tree_that_is_resumed_goes_on_as_the_whole_one() {
+        let roots: Vec<Digest> = (0..70_000_u64).map(|i| crate::log::leaf_hash(&i.to_be_bytes())).collect();
+        for resumed in [0, 1, 2, 255, 256, 257, 300, 511, 512, 65_535, 65_536, 65_600] {
+            let (mut whole, more) = (Tree::default(), 300);
+            roots[..resumed].iter().for_each(|root| whole.push_full(*root));
+            let mut resume = Tree::resume(resumed as u64, |level, from, to| {
+                let hashes = whole.tile(level, from / WIDTH).as_deref().and_then(hashes);
+                Ok::<_, ()>(hashes.filter(|hashes| hashes.len() as u64 == to - from))
+            });
+            let Ok(Some(tree)) = &mut resume else { panic!("its tiles are there") };
+            for root in &roots[resumed..resumed + more] {
+                whole.push_full(*root);
+                tree.push_full(*root);
+                assert_eq!(tree.size(), whole.size());
+                assert_eq!(
+                    tree.root_at(tree.size(), |_| None),
+                    whole.root_at(whole.size(), |_| None),
+                    "from {resumed}"
+                );
+            }
+            for level in 1..4 {
+                let last = (whole.level_size(level).max(1) - 1) / WIDTH;
+                assert_eq!(tree.tile(level, last), whole.tile(level, last), "from {resumed}, level {level}");
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use super::{
     findings::{CannotVerify, Code, Findings},
     names::{Part, TileName},
     order::{Leaf, Order},
+    past::Past,
     source::{Fetched, fetch},
     tree::{Tree, WIDTH, block_root, hashes},
 };
@@ -139,10 +140,10 @@ fn load(reader: &dyn Reader, index: u64, size: u64) -> Result<Block, CannotVerif
     Ok(Block { index, count, entries, leaves, hashes, tile, tile_hashes, tile_fault })
 }
 
-type TileRead = (String, Option<Vec<Digest>>, Option<(Code, String)>);
+pub(crate) type TileRead = (String, Option<Vec<Digest>>, Option<(Code, String)>);
 
 /// Reads the first hashes of a tile: from the one of this width or, where it has been removed, from the full one.
-fn read_tile(reader: &dyn Reader, name: TileName) -> Result<TileRead, CannotVerify> {
+pub(crate) fn read_tile(reader: &dyn Reader, name: TileName) -> Result<TileRead, CannotVerify> {
     let (mut object, mut whole) = (name.to_string(), usize::from(name.width));
     let mut found = fetch(reader, &object, 32 * WIDTH)?;
     if matches!(found, Fetched::Absent) && u64::from(name.width) < WIDTH {
@@ -176,6 +177,8 @@ fn read_tile(reader: &dyn Reader, name: TileName) -> Result<TileRead, CannotVeri
 pub(crate) struct Roots<'a> {
     reader: &'a dyn Reader,
     pub tree: Tree,
+    /// Where only what is new is read: the tree before it, and the first entry of the first block that is read.
+    past: Option<(&'a Past<'a>, u64)>,
     recent: VecDeque<(u64, Vec<Digest>)>,
     told: HashMap<u64, Option<Digest>>,
 }
@@ -187,7 +190,10 @@ impl Roots<'_> {
             return *told;
         }
         let (reader, recent) = (self.reader, &self.recent);
-        let root = self.tree.root_at(size, |block| full_block(reader, recent, &self.tree, block));
+        let root = match self.past {
+            Some((past, first)) if size < first => past.root_at(size).ok().flatten(),
+            _ => self.tree.root_at(size, |block| full_block(reader, recent, &self.tree, block)),
+        };
         if self.told.len() > 4096 {
             self.told.clear();
         }
@@ -234,8 +240,27 @@ pub(crate) struct Walked<'a> {
     pub altered: HashSet<u64>,
     /// For each entry bundle the digest of what was read, so that later reads are known to give the same.
     pub bundles: Vec<Option<Digest>>,
+    /// The first entry that is looked at, and the block in which it lies, which is the first of `bundles`.
+    pub from: u64,
     /// Whether the recomputed root is the checkpoint's; `None` where it cannot be computed.
     pub root_agrees: Option<bool>,
+}
+
+/// Where the walk begins.
+pub(crate) struct Start<'a> {
+    /// The tree up to the first block that is read.
+    pub tree: Tree,
+    /// The tree before it.
+    pub past: Option<&'a Past<'a>>,
+    /// The first entry that is looked at.
+    pub from: u64,
+}
+
+impl Start<'_> {
+    /// From the first entry of the log.
+    pub fn of_log() -> Self {
+        Self { tree: Tree::default(), past: None, from: 0 }
+    }
 }
 
 struct Walk<'a> {
@@ -247,21 +272,27 @@ struct Walk<'a> {
     walked: Walked<'a>,
 }
 
-/// Walks the whole log.
+/// Walks the log from `start` on.
 pub(crate) fn walk<'a>(
     reader: &'a dyn Reader,
     findings: &'a Findings,
     checkpoint: &'a Checkpoint,
     order: Order<'a>,
+    start: Start<'a>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Walked<'a>, CannotVerify> {
     let size = checkpoint.size;
-    let roots = Roots { reader, tree: Tree::default(), recent: VecDeque::new(), told: HashMap::new() };
-    let walked = Walked { order, roots, altered: HashSet::new(), bundles: Vec::new(), root_agrees: None };
+    let first = start.from / WIDTH;
+    let past = start.past.map(|past| (past, first * WIDTH));
+    let roots = Roots { reader, tree: start.tree, past, recent: VecDeque::new(), told: HashMap::new() };
+    let walked =
+        Walked { order, roots, altered: HashSet::new(), bundles: Vec::new(), from: start.from, root_agrees: None };
     let mut walk = Walk { reader, findings, checkpoint, level_1: None, walked };
+    let Walked { order, roots, .. } = &mut walk.walked;
+    order.anchors.judge(start.from, roots);
     let blocks = size.div_ceil(WIDTH);
     let mut nothing_left = 0;
-    let mut from = 0;
+    let mut from = first;
     while from < blocks && nothing_left < GIVE_UP {
         let to = blocks.min(from + BATCH);
         let batch: Vec<_> = (from..to).into_par_iter().map(|index| load(reader, index, size)).collect();
@@ -285,7 +316,7 @@ pub(crate) fn walk<'a>(
         findings.add(Code::EntriesMissing, name, Some(from * WIDTH), says);
         walk.walked.roots.tree.lose();
     } else {
-        walk.upper_tiles()?;
+        walk.upper_tiles(first)?;
     }
     walk.root();
     Ok(walk.walked)
@@ -341,8 +372,8 @@ impl Walk<'_> {
         let nothing = chosen.is_none() && above.is_none() && block.hashes.is_empty();
         self.grow(block.index, full, chosen, above);
         self.walked.bundles.push(block.entries.digest());
-        let Walked { order, roots, altered, .. } = &mut self.walked;
-        for at in 0..block.count {
+        let Walked { order, roots, altered, from, .. } = &mut self.walked;
+        for at in from.saturating_sub(first)..block.count {
             let index = first + at;
             let lost = differ.binary_search(&at).is_ok();
             if lost {
@@ -401,12 +432,13 @@ impl Walk<'_> {
         Ok(hashes.and_then(|hashes| hashes.get((block % WIDTH) as usize)).copied())
     }
 
-    /// Compares the tiles above level 0 with the tree.
-    fn upper_tiles(&self) -> Result<(), CannotVerify> {
+    /// Compares the tiles above level 0 with the tree, from those on that block `first` is in.
+    fn upper_tiles(&self, first: u64) -> Result<(), CannotVerify> {
         let tree = &self.walked.roots.tree;
         for level in 1..8 {
             let count = tree.level_size(level);
-            for index in 0..count.div_ceil(WIDTH) {
+            let first = first.checked_shr(8 * u32::from(level - 1)).unwrap_or(0) / WIDTH;
+            for index in first..count.div_ceil(WIDTH) {
                 let name = TileName::of_size(Part::Level(level), index, count);
                 let (object, found, fault) = read_tile(self.reader, name)?;
                 if let Some((code, says)) = fault {

@@ -8,7 +8,9 @@ mod changed;
 mod deep;
 mod forged;
 mod growing;
+mod long;
 mod places;
+mod since;
 mod sound;
 mod tamper;
 #[path = "../timestamp/tsa.rs"]

@@ -152,6 +152,12 @@ impl Writer {
     }
 
     pub fn plan(&mut self, jobs: &[&str], reason: &str) -> Plan {
+        self.plan_with(jobs, reason, None)
+    }
+
+    pub fn plan_with(&mut self, jobs: &[&str], reason: &str, watermark: Option<Utc>) -> Plan {
+        let mut jobs = planned_jobs(jobs);
+        jobs.iter_mut().filter(|job| job.schedule.is_some()).for_each(|job| job.watermark = watermark);
         let plan = Plan {
             format: plan::FORMAT.into(),
             origin: ORIGIN.into(),
@@ -162,7 +168,7 @@ impl Writer {
             settle_seconds: 60,
             retention_days: Some(400),
             zones: BTreeMap::from([("UTC".to_owned(), vec![Offset { from: None, seconds: 0 }])]),
-            jobs: planned_jobs(jobs),
+            jobs,
             not_run: Vec::new(),
         };
         let bytes = serde_json::to_vec(&plan).unwrap();
@@ -360,11 +366,17 @@ fn planned(name: &str, scheduled: bool) -> PlannedJob {
 
 /// 265 entries: keys, plan, 130 hours of two jobs (one slot missed), a run by hand, a restated plan, and one append after it.
 pub fn write(dir: &Path) -> Writer {
+    write_watched(dir, &mut |_| {})
+}
+
+/// The same; `each` is called after every append.
+pub fn write_watched(dir: &Path, each: &mut dyn FnMut(&mut Writer)) -> Writer {
     let mut writer = Writer::new(dir);
     writer.keys(&key_set(1));
     writer.now += TimeDelta::seconds(1);
     writer.plan(&["host/accounts", "host/sshd"], "started");
     writer.append();
+    each(&mut writer);
     let (accounts, sshd) = (job("host/accounts"), job("host/sshd"));
     for hour in 1..=130 {
         let slot = at("2026-11-01T00:00:00Z") + TimeDelta::hours(hour);
@@ -384,11 +396,13 @@ pub fn write(dir: &Path) -> Writer {
         }
         if hour % 10 == 0 {
             writer.append();
+            each(&mut writer);
         }
     }
     writer.now += TimeDelta::minutes(2);
     writer.run(&sshd, None);
     writer.append();
+    each(&mut writer);
     writer
 }
 
