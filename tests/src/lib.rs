@@ -7,6 +7,9 @@
 pub mod aws;
 pub mod conformance;
 pub mod container;
+pub mod grow;
 pub mod program;
+pub mod recipes;
 pub mod s3;
 pub mod tools;
+pub mod tsa;

@@ -21,25 +21,90 @@ fn home() -> PathBuf {
     target.join("test-tools")
 }
 
-/// A Python environment with the verifiers from PyPI, and Node.js with those from npm below `node_modules`.
+/// What others wrote, as docs/AUDITORS.md says to get it: `$OTHERS` of its recipes.
 pub fn verifiers() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| {
         let home = home().join("verifiers");
-        once(&home, &["requirements.txt", "requirements-log.txt", "package.json", "package-lock.json"], || {
-            environment(&home);
-            pip(&home, &[], "requirements.txt");
-            pip(&home, &["--ignore-requires-python", "--no-deps"], "requirements-log.txt");
-            for file in ["package.json", "package-lock.json"] {
-                fs::copy(scripts().join(file), home.join(file)).expect("a package file copies");
-            }
-            run(Command::new(home.join("bin/npm"))
-                .args(["ci", "--silent", "--no-fund", "--no-audit", "--prefix"])
-                .arg(&home)
-                .env("PATH", path_with(&home.join("bin"))));
+        let get = crate::recipes::recipe("AUDITORS.md", "get");
+        let inputs = [
+            "requirements.txt",
+            "requirements-go.txt",
+            "requirements-log.txt",
+            "package.json",
+            "package-lock.json",
+            "sumdb/go.mod",
+            "sumdb/main.go",
+        ];
+        once(&home, &inputs, &get, || {
+            let variables = [("TOOLS", scripts()), ("OTHERS", home.clone())];
+            run(Command::new("sh").arg("-euc").arg(&get).current_dir(scripts()).envs(variables));
         });
         home
     })
+}
+
+/// cosign: the installed one, else Debian 13's, unpacked without being installed. `None`, with the reason printed, where neither can be had.
+pub fn cosign() -> Option<PathBuf> {
+    if let Some(found) = which("cosign") {
+        return Some(found);
+    }
+    let home = home().join("cosign");
+    let program = home.join("usr/bin/cosign");
+    fs::create_dir_all(&home).expect("the tools' directory can be made");
+    let lock = fs::File::create(home.join("lock")).expect("the tools' lock opens");
+    lock.lock().expect("the tools' lock locks");
+    if program.is_file() {
+        return Some(program);
+    }
+    // Lists of its own: those of this system stay as they are.
+    fs::create_dir_all(home.join("lists/partial")).expect("the tools' directory can be made");
+    let targets = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]).output();
+    let targets = targets.map(|output| crate::program::text(&output.stdout)).unwrap_or_default();
+    let Some(mirror) = targets.lines().find(|uri| uri.trim_end_matches('/').ends_with("/debian")) else {
+        skipped(
+            "cosign is not installed, and there is no mirror of Debian, which alone of the registries here carries it",
+        );
+        return None;
+    };
+    let list = format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} trixie main\n");
+    fs::write(home.join("sources.list"), list).expect("a file can be written");
+    let at = |name: &str| home.join(name).display().to_string();
+    let options = [
+        format!("Dir::Etc::sourcelist={}", at("sources.list")),
+        "Dir::Etc::sourceparts=/dev/null".into(),
+        format!("Dir::State::lists={}", at("lists")),
+        format!("Dir::Cache={}", home.display()),
+        "Acquire::Languages=none".into(),
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
+    ];
+    let apt = |arguments: &[&str]| {
+        let options = options.iter().flat_map(|option| ["--option", option]);
+        let output = Command::new("apt-get").arg("--quiet").args(options).args(arguments).current_dir(&home).output();
+        let output = output.map_err(|error| format!("apt-get: {error}"))?;
+        output.status.success().then_some(()).ok_or_else(|| crate::program::text(&output.stderr))
+    };
+    let got = apt(&["update"]).and_then(|()| apt(&["download", "cosign=2.5.0*"])).and_then(|()| {
+        let found = fs::read_dir(&home).map_err(|e| e.to_string())?.filter_map(|e| e.ok().map(|e| e.path()));
+        let package = found.filter(|p| p.extension().is_some_and(|e| e == "deb")).last().ok_or("no package came")?;
+        run(Command::new("dpkg").arg("-x").arg(&package).arg(&home));
+        let _ = fs::remove_file(package);
+        let _ = fs::remove_dir_all(home.join("lists"));
+        Ok(())
+    });
+    match got {
+        Ok(()) if program.is_file() => Some(program),
+        Ok(()) => {
+            skipped("Debian's package cosign holds no usr/bin/cosign");
+            None
+        }
+        Err(why) => {
+            skipped(&format!(
+                "cosign is not installed, no registry of packages but Debian 13 carries it, and there: {why}"
+            ));
+            None
+        }
+    }
 }
 
 /// A Python environment with botocore, boto3 and the simulators of AWS from PyPI.
@@ -47,7 +112,7 @@ pub fn aws() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| {
         let home = home().join("aws");
-        once(&home, &["requirements-aws.txt"], || {
+        once(&home, &["requirements-aws.txt"], "", || {
             environment(&home);
             pip(&home, &["--no-deps"], "requirements-aws.txt");
         });
@@ -60,7 +125,7 @@ pub fn compose() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| {
         let home = home().join("compose");
-        once(&home, &["requirements-container.txt"], || {
+        once(&home, &["requirements-container.txt"], "", || {
             environment(&home);
             pip(&home, &["--no-deps"], "requirements-container.txt");
         });
@@ -176,10 +241,10 @@ pub fn path_with(first: &Path) -> std::ffi::OsString {
     std::env::join_paths(std::iter::once(first.to_owned()).chain(std::env::split_paths(&path))).expect("PATH joins")
 }
 
-/// Calls `make` unless it was called before for the same text of `inputs`, one process at a time.
-fn once(directory: &Path, inputs: &[&str], make: impl FnOnce()) {
-    let wanted: String =
-        inputs.iter().map(|file| fs::read_to_string(scripts().join(file)).expect("a pin file reads")).collect();
+/// Calls `make` unless it was called before for the same text of `inputs` and the same `how`, one process at a time.
+fn once(directory: &Path, inputs: &[&str], how: &str, make: impl FnOnce()) {
+    let read = |file| fs::read_to_string(scripts().join(file)).expect("a pin file reads");
+    let wanted: String = inputs.iter().map(read).chain([how.to_owned()]).collect();
     fs::create_dir_all(home()).expect("the tools' directory can be made");
     let lock = fs::File::create(home().join("lock")).expect("the tools' lock opens");
     lock.lock().expect("the tools' lock locks");
