@@ -120,6 +120,28 @@ pub fn aws() -> &'static Path {
     })
 }
 
+/// The test data of PyPI's rfc3161-client: tokens of public authorities, and altered ones.
+pub fn tokens() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = home().join("tokens");
+        once(&home, &["requirements-tokens.txt"], || {
+            environment(&home);
+            run(Command::new(home.join("bin/python"))
+                .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--require-hashes", "--dest"])
+                .arg(&home)
+                .arg("--requirement")
+                .arg(scripts().join("requirements-tokens.txt"))
+                .env("PYTHONPATH", scripts().join("sdist"))
+                .env("PYTHONDONTWRITEBYTECODE", "1"));
+            let archive = home.join("rfc3161_client-1.0.9.tar.gz");
+            run(Command::new(home.join("bin/python")).args(["-m", "tarfile", "-e"]).arg(archive).arg(&home));
+        });
+        home.join("rfc3161_client-1.0.9/test/fixtures")
+    })
+}
+
 /// A Python environment with podman-compose and the schema of compose files from PyPI.
 pub fn compose() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
