@@ -336,7 +336,7 @@ fn run(
     };
     let hold = reader.hold();
     let tail = tail(checkpoint.size, witnessed.as_ref(), kept::pinned(&compared), options);
-    let mut limits = limits(options, &hold, &numbers, &time, tail.as_ref().err());
+    let mut limits = limits(options, &hold, &numbers, &time, &tail);
     limits.extend(since.as_ref().map(Since::limit));
     if !walked.order.anchors.untrusted.is_empty() {
         limits.push(untrusted(&walked.order.anchors.untrusted));
@@ -441,26 +441,33 @@ fn witnessed(options: &Options<'_>, order: &Order<'_>, size: u64, findings: &Fin
     found
 }
 
-/// What pins the log's end, in words; the error is the limit.
-fn tail(
-    size: u64,
-    witnessed: Option<&WitnessedHead>,
-    pinned: Option<&Compared>,
-    options: &Options<'_>,
-) -> Result<String, String> {
+/// What pins the log's end, in words, and what that leaves open: nothing in an archive shows that there was no more.
+fn tail(size: u64, witnessed: Option<&WitnessedHead>, pinned: Option<&Compared>, options: &Options<'_>) -> String {
     let kept = pinned.map(|Compared { name, size, .. }| {
         format!("the log's first {size} entries are those under the checkpoint kept in {name}")
     });
     let Some(head) = witnessed else {
         let why =
             if options.witnesses.keys.is_empty() { "no witness was asked for" } else { "too few witnesses signed" };
-        let kept = kept.unwrap_or_else(|| "no checkpoint of yours was given".to_owned());
-        return Err(format!("{kept} and {why}: newer entries could have been taken away"));
+        return match kept {
+            Some(kept) => format!("{kept}, and {why}: newer entries could have been taken away"),
+            None => format!(
+                "no checkpoint of yours was given and {why}: newer entries could have been taken away, or the log written anew"
+            ),
+        };
     };
     let at = head.at.map_or(String::new(), |at| format!(" at {}", rfc3339(at)));
     let by = format!("{} signed a checkpoint over {} entries{at}", head.witnesses.join(", "), head.size);
     let by = kept.map_or(by.clone(), |kept| format!("{kept}; {by}"));
-    if head.size == size { Ok(by) } else { Err(format!("{by}; entries after them could have been taken away")) }
+    // An older state put back whole has the signatures of its own time.
+    match head.size == size {
+        true => {
+            format!(
+                "{by}, all that are here; whether a longer log was signed since the witnesses alone can tell: ask them"
+            )
+        }
+        false => format!("{by}; entries after them could have been taken away or replaced"),
+    }
 }
 
 /// Tokens of authorities that were not given.
@@ -547,16 +554,10 @@ fn signature(
 }
 
 /// What this verdict does not prove.
-fn limits(
-    options: &Options<'_>,
-    hold: &Hold,
-    numbers: &Numbers,
-    time: &TrustedTime,
-    unpinned: Option<&String>,
-) -> Vec<Limit> {
+fn limits(options: &Options<'_>, hold: &Hold, numbers: &Numbers, time: &TrustedTime, tail: &str) -> Vec<Limit> {
     let mut limits = Vec::new();
     limits.extend(time.limits());
-    limits.extend(unpinned.map(|says| Limit { code: "TAIL-UNPINNED", says: says.clone() }));
+    limits.push(Limit { code: "TAIL-UNPINNED", says: tail.to_owned() });
     match hold {
         Hold::Nothing => {
             let says = "the store does not hold objects in place: what is gone was not hindered from going".to_owned();
@@ -605,7 +606,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
             &Hold::Nothing,
             &Numbers::default(),
             &TrustedTime::default(),
-            tail(0, None, None, options).err().as_ref(),
+            &tail(0, None, None, options),
         ),
         pending: Counted::default(),
         pending_sealed: 0,

@@ -187,7 +187,7 @@ pub(crate) struct Facts<'a> {
     pub hold: &'a Hold,
     pub time: &'a TrustedTime,
     /// What pins the log's end, or the limit.
-    pub tail: &'a Result<String, String>,
+    pub tail: &'a str,
     pub as_of_from: &'static str,
     pub since: Option<u64>,
 }
@@ -221,11 +221,7 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
         let says = format!("{} objects left from the agent's work, which mean nothing", facts.leftovers);
         sections.push(Section { name: "leftovers", says });
     }
-    let tail = match facts.tail {
-        Ok(says) => says.clone(),
-        Err(says) => format!("{says} (limit TAIL-UNPINNED)"),
-    };
-    sections.push(Section { name: "tail", says: tail });
+    sections.push(Section { name: "tail", says: format!("{} (limit TAIL-UNPINNED)", facts.tail) });
     let store = match facts.hold {
         Hold::Nothing => {
             "nothing holds the objects in place against who may write to the store (limit NO-OBJECT-LOCK)".to_owned()

@@ -298,13 +298,14 @@ fn relying_on(seeds: &[u8], needed: Option<usize>) -> Options<'static> {
 }
 
 #[test]
-fn enough_witnesses_pin_the_end_of_the_log() {
+fn enough_witnesses_pin_the_log_and_can_alone_tell_whether_it_was_longer() {
     let mut memory = anchored(|_, _| {});
     cosign(&mut memory, 4, 7);
     cosign(&mut memory, 4, 8);
     let verdict = memory.judge_with(&relying_on(&[7, 8, 9], Some(2))).unwrap();
     assert_eq!(verdict.findings, []);
-    assert!(!limits(&verdict).contains(&"TAIL-UNPINNED"), "{:?}", verdict.limits);
+    let limit = verdict.limits.iter().find(|limit| limit.code == "TAIL-UNPINNED").unwrap();
+    assert!(limit.says.contains("over 6 entries") && limit.says.ends_with("ask them"), "{limit:?}");
     let head = verdict.witnessed.unwrap();
     assert_eq!((head.size, head.at), (6, Some(minute(50))));
     assert_eq!(head.witnesses, ["witness-7.example", "witness-8.example"]);

@@ -12,8 +12,11 @@ use signing::{
     statement::Statement,
 };
 
-use super::{Made, Row, Said, all_as_wanted, as_documented, history::*, said, spelled, trusting};
-use crate::sound::*;
+use super::{Made, Means, Row, Said, all_as_wanted, as_documented, history::*, said, spelled};
+use crate::{
+    sound::*,
+    tsa::{Profile, Tsa, p256},
+};
 
 /// What the attacker holds beside the right to write to the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,165 +26,202 @@ enum Holds {
     Keys,
 }
 
+const MEANS: usize = Means::ALL.len();
+
 /// One case.
 struct Attack {
     name: &'static str,
     holds: Holds,
     make: fn() -> Made,
-    /// What an auditor sees who has the root's fingerprint and nothing else.
-    root: Said,
+    /// What is said to an auditor with each of [`Means::ALL`].
+    said: [Said; MEANS],
 }
 
 const fn finds(codes: &'static [&'static str]) -> Said {
     Said::Finds(codes)
 }
 
+/// The same to everybody.
+const fn all(said: Said) -> [Said; MEANS] {
+    [said; MEANS]
+}
+
+/// The same to everybody, but to who kept a checkpoint.
+const fn but_kept(said: Said, kept: Said) -> [Said; MEANS] {
+    [said, kept, said, said]
+}
+
+const TAIL: Said = Said::Limit("TAIL-UNPINNED");
+const FORKED: Said = finds(&["LOG-FORKED"]);
+const QUORUM: Said = finds(&["WITNESS-QUORUM"]);
+
 const ATTACKS: &[Attack] = &[
     Attack {
         name: "the newest entries taken away: an older log put back under newer objects",
         holds: Holds::Nothing,
         make: older_log,
-        root: finds(&["LOG-ROLLED-BACK"]),
+        said: all(finds(&["LOG-ROLLED-BACK"])),
     },
     Attack {
         name: "the same with all objects of the newest entries",
         holds: Holds::Nothing,
         make: || Made { memory: state(2), object: "checkpoint".into() },
-        root: Said::Limit("TAIL-UNPINNED"),
+        said: but_kept(TAIL, finds(&["LOG-ROLLED-BACK"])),
     },
     Attack {
         name: "an older checkpoint put back",
         holds: Holds::Nothing,
-        make: || replaced("checkpoint", kept(2), "tile/entries/000.p/18"),
-        root: finds(&["LOG-ROLLED-BACK"]),
+        make: || replaced("checkpoint", state(2).objects["checkpoint"].clone(), "tile/entries/000.p/18"),
+        said: all(finds(&["LOG-ROLLED-BACK"])),
     },
     Attack {
         name: "a checkpoint by another key",
         holds: Holds::Nothing,
         make: || resigned(&FileKey::from_seed(&[9; 32]), |_| {}),
-        root: finds(&["CHECKPOINT-SIGNATURE"]),
+        said: all(finds(&["CHECKPOINT-SIGNATURE"])),
     },
     Attack {
         name: "the checkpoint's signature removed",
         holds: Holds::Nothing,
         make: unsigned_checkpoint,
-        root: finds(&["CHECKPOINT-MALFORMED"]),
+        said: all(finds(&["CHECKPOINT-MALFORMED"])),
     },
     Attack {
         name: "a checkpoint of another origin, by the owner's key",
         holds: Holds::Keys,
         make: || resigned(&checkpoints_key(), |checkpoint| checkpoint.origin = "example.org/other".into()),
-        root: finds(&["ORIGIN"]),
+        said: [
+            finds(&["ORIGIN", "ANCHOR-MISSING"]),
+            Said::Cannot,
+            finds(&["ORIGIN", "ANCHOR-MISSING"]),
+            finds(&["ORIGIN", "ANCHOR-MISSING", "WITNESS-QUORUM"]),
+        ],
     },
     Attack {
         name: "a seal's signature removed",
         holds: Holds::Nothing,
         make: unsigned_seal,
-        root: finds(&["SEAL-MALFORMED"]),
+        said: all(finds(&["SEAL-MALFORMED"])),
     },
     Attack {
         name: "a seal by another key, under the old key's name",
         holds: Holds::Nothing,
         make: || resealed(&FileKey::from_seed(&[9; 32])),
-        root: finds(&["SEAL-SIGNATURE"]),
+        said: all(finds(&["SEAL-SIGNATURE"])),
     },
     Attack {
         name: "old evidence replayed under a new slot's name",
         holds: Holds::Nothing,
         make: replayed_name,
-        root: finds(&["UNKNOWN-OBJECT"]),
+        said: all(finds(&["UNKNOWN-OBJECT"])),
     },
     Attack {
         name: "old evidence in the place of newer",
         holds: Holds::Nothing,
         make: replayed_bytes,
-        root: finds(&["BUNDLE-DIGEST"]),
+        said: all(finds(&["BUNDLE-DIGEST"])),
     },
     Attack {
         name: "old evidence sealed again for a new slot",
         holds: Holds::Keys,
         make: replayed_receipt,
-        root: finds(&["LEAF-TWICE"]),
+        said: but_kept(finds(&["LEAF-TWICE"]), finds(&["LEAF-TWICE", "LOG-FORKED"])),
     },
     Attack {
         name: "an entry replaced by another validly signed one, under later entries",
         holds: Holds::Keys,
         make: entry_replaced,
-        root: finds(&["LOG-FORKED", "TILE-MISSING"]),
+        said: all(finds(&["LOG-FORKED", "TILE-MISSING"])),
     },
     Attack {
-        name: "an entry replaced, and every later one sealed again: a second history",
+        name: "an entry replaced, and every later one sealed again: the log forked, one history for each auditor",
         holds: Holds::Keys,
         make: || Made { memory: second_history(), object: "checkpoint".into() },
-        root: Said::Limit("TAIL-UNPINNED"),
+        said: [TAIL, FORKED, TAIL, QUORUM],
     },
     Attack {
         name: "the same, with what the first history left",
         holds: Holds::Keys,
         make: both_histories,
-        root: finds(&["LOG-FORKED"]),
+        said: all(finds(&["LOG-FORKED"])),
     },
     Attack {
         name: "the log begun anew, its older part put away",
         holds: Holds::Keys,
-        make: || Made { memory: story(4, &|_, _| false).states.pop().unwrap(), object: "checkpoint".into() },
-        root: Said::Limit("TAIL-UNPINNED"),
+        make: begun_anew,
+        said: [TAIL, finds(&["LOG-ROLLED-BACK"]), TAIL, QUORUM],
     },
     Attack {
         name: "entries of another origin under this one's keys",
         holds: Holds::Keys,
         make: || last_said(|statement| statement.entry.origin = "example.org/other".into()),
-        root: finds(&["ORIGIN"]),
+        said: but_kept(finds(&["ORIGIN"]), finds(&["ORIGIN", "LOG-FORKED"])),
     },
     Attack {
         name: "the agent's two keys swapped",
         holds: Holds::Keys,
         make: swapped_keys,
-        root: finds(&["CHECKPOINT-SIGNATURE", "SEAL-KEY"]),
+        said: but_kept(
+            finds(&["CHECKPOINT-SIGNATURE", "SEAL-KEY"]),
+            finds(&["CHECKPOINT-SIGNATURE", "LOG-FORKED", "SEAL-KEY"]),
+        ),
     },
     Attack {
         name: "the receipts key reported stolen, from hour 3 on",
         holds: Holds::Keys,
         make: || keys_of_hour_five(|set| set.keys[0].compromised_since = Some(slot(3))),
-        root: finds(&["KEY-COMPROMISED"]),
+        said: but_kept(finds(&["KEY-COMPROMISED"]), finds(&["KEY-COMPROMISED", "LOG-FORKED"])),
     },
     Attack {
         name: "the receipts key left out of newer keys",
         holds: Holds::Keys,
         make: || keys_of_hour_five(|set| drop(set.keys.remove(0))),
-        root: finds(&["SEAL-KEY", "KEYS-SUCCESSION"]),
+        said: but_kept(finds(&["SEAL-KEY", "KEYS-SUCCESSION"]), finds(&["SEAL-KEY", "KEYS-SUCCESSION", "LOG-FORKED"])),
     },
     Attack {
         name: "keys signed by another root",
         holds: Holds::Keys,
         make: keys_of_a_stranger,
-        root: finds(&["KEYS-ROOT"]),
+        said: but_kept(finds(&["KEYS-ROOT"]), finds(&["KEYS-ROOT", "LOG-FORKED"])),
     },
     Attack {
         name: "an old revision of the keys logged again",
         holds: Holds::Keys,
         make: keys_again,
-        root: finds(&["KEYS-REVISION"]),
+        said: but_kept(finds(&["KEYS-REVISION"]), finds(&["KEYS-REVISION", "LOG-FORKED"])),
     },
     Attack {
         name: "a plan with fewer jobs in force before slots that have receipts",
         holds: Holds::Keys,
         make: plan_of_yesterday,
-        root: finds(&["PLAN-ORDER", "SLOT-UNKNOWN"]),
+        said: [
+            finds(&["PLAN-ORDER", "SLOT-UNKNOWN"]),
+            finds(&["PLAN-ORDER", "LOG-FORKED", "SLOT-UNKNOWN"]),
+            finds(&["PLAN-ORDER", "SEAL-TIME", "SLOT-UNKNOWN"]),
+            finds(&["PLAN-ORDER", "SLOT-UNKNOWN"]),
+        ],
     },
     Attack {
         name: "a plan left out between two",
         holds: Holds::Keys,
         make: plan_left_out,
-        root: finds(&["PLAN-CHAIN"]),
+        said: but_kept(finds(&["PLAN-CHAIN"]), finds(&["PLAN-CHAIN", "LOG-FORKED"])),
     },
     Attack {
         name: "a plan that says that slots without receipts have one",
         holds: Holds::Keys,
         make: plan_that_hides,
-        root: finds(&["PLAN-WATERMARK", "SLOT-MISSING"]),
+        said: but_kept(
+            finds(&["PLAN-WATERMARK", "SLOT-MISSING"]),
+            finds(&["PLAN-WATERMARK", "LOG-FORKED", "SLOT-MISSING"]),
+        ),
     },
-    Attack { name: "a slot left out", holds: Holds::Keys, make: || hour_three(|_| {}), root: finds(&["SLOT-MISSING"]) },
+    Attack {
+        name: "a slot left out",
+        holds: Holds::Keys,
+        make: || hour_three(|_| {}),
+        said: but_kept(finds(&["SLOT-MISSING"]), finds(&["SLOT-MISSING", "LOG-ROLLED-BACK"])),
+    },
     Attack {
         name: "a slot told twice",
         holds: Holds::Keys,
@@ -194,7 +234,54 @@ const ATTACKS: &[Attack] = &[
             };
             hour_three(twice)
         },
-        root: finds(&["SLOT-DOUBLE"]),
+        said: but_kept(finds(&["SLOT-DOUBLE"]), finds(&["SLOT-DOUBLE", "LOG-FORKED"])),
+    },
+    Attack {
+        name: "every anchor taken away",
+        holds: Holds::Nothing,
+        make: || without_anchors(""),
+        said: [
+            finds(&["ANCHOR-MISSING"]),
+            finds(&["ANCHOR-MISSING"]),
+            finds(&["ANCHOR-MISSING"]),
+            finds(&["ANCHOR-MISSING", "WITNESS-QUORUM"]),
+        ],
+    },
+    Attack {
+        name: "the tokens taken away",
+        holds: Holds::Nothing,
+        make: || without_anchors(".tsr"),
+        said: all(finds(&["ANCHOR-MISSING"])),
+    },
+    Attack {
+        name: "the witness's signatures taken away",
+        holds: Holds::Nothing,
+        make: || without_anchors(".cosig"),
+        said: [TAIL, TAIL, TAIL, QUORUM],
+    },
+    Attack {
+        name: "a token of another message added",
+        holds: Holds::Nothing,
+        make: || token_added(tsa(), b"another message"),
+        said: all(finds(&["ANCHOR-TOKEN"])),
+    },
+    Attack {
+        name: "a back-dated token of somebody's own authority added",
+        holds: Holds::Nothing,
+        make: || token_added(&somebody(), &whole().objects["checkpoint"]),
+        said: all(Said::Limit("TIME-AUTHORITY")),
+    },
+    Attack {
+        name: "a second history, with its own tokens of a day later",
+        holds: Holds::Keys,
+        make: || second_history_anchored_later(TimeDelta::days(1), true),
+        said: [TAIL, FORKED, finds(&["SEAL-TIME", "SLOT-MISSING"]), QUORUM],
+    },
+    Attack {
+        name: "a second history whose entries name no token, with its own of an hour later",
+        holds: Holds::Keys,
+        make: || second_history_anchored_later(TimeDelta::minutes(50), false),
+        said: [TAIL, FORKED, TAIL, QUORUM],
     },
 ];
 
@@ -292,7 +379,7 @@ fn entry_replaced() -> Made {
     let memory = relogged(|writer, leaves| {
         let old = Statement::from_bytes(&leaves[2]).unwrap();
         writer.now = slot(1) + TimeDelta::seconds(5);
-        (writer.known, writer.plan) = (old.entry.checkpoint, old.entry.plan);
+        (writer.known, writer.plan, writer.anchor) = (old.entry.checkpoint, old.entry.plan, old.entry.anchor);
         writer.run(&job("host/accounts"), Some(slot(1)));
         leaves[2] = writer.waiting.pop().unwrap();
     });
@@ -301,19 +388,27 @@ fn entry_replaced() -> Made {
 
 /// A receipt of hour 3 that says something else, and all that follows from it.
 fn second_history() -> Memory {
-    history(&|writer, hour| {
-        if hour == 3 {
-            writer.now += TimeDelta::seconds(5);
-        }
-        false
-    })
+    let unseen = &mut |_: &mut Writer| {};
+    anchored_story(1, &slower, unseen).states.pop().unwrap()
+}
+
+fn begun_anew() -> Made {
+    let story = anchored_story(4, &|_, _| false, &mut |_| {});
+    Made { memory: story.states.last().unwrap().clone(), object: "checkpoint".into() }
+}
+
+fn slower(writer: &mut Writer, hour: i64) -> bool {
+    if hour == 3 {
+        writer.now += TimeDelta::seconds(5);
+    }
+    false
 }
 
 fn both_histories() -> Made {
     let mut memory = whole();
     let second = second_history();
     let mut first = memory.names("seal/").into_iter().filter(|name| !second.objects.contains_key(name));
-    let object = first.next_back().filter(|name| knew_more(&memory, name, 6)).unwrap();
+    let object = first.find(|name| knew_more(&memory, name, 6)).unwrap();
     memory.objects.extend(second.objects);
     Made { memory, object }
 }
@@ -447,26 +542,68 @@ fn hour_three(instead: impl Fn(&mut Writer)) -> Made {
     Made { memory, object: "host/accounts@this 2026-11-01T03:00:00Z".into() }
 }
 
+fn without_anchors(suffix: &str) -> Made {
+    let mut memory = whole();
+    memory.objects.retain(|name, _| !(name.starts_with("anchor/") && name.ends_with(suffix)));
+    let name = whole().names("anchor/2/").into_iter().find(|name| name.ends_with(".tsr")).unwrap();
+    Made { memory, object: name }
+}
+
+/// An authority that nobody was told of.
+fn somebody() -> Tsa {
+    let other = |profile: Profile| Profile { issuer: "Other", ..profile };
+    Tsa::with(
+        p256(7),
+        Profile::signer(),
+        other(Profile::intermediate()),
+        Profile { subject: "Other", ..other(Profile::root()) },
+    )
+}
+
+fn token_added(tsa: &Tsa, message: &[u8]) -> Made {
+    let token = token(tsa, message, slot(1));
+    let name = layout::anchor(18, Digest::of(&token), layout::Anchor::Token);
+    replaced(&name, token, &name)
+}
+
+/// The second history with true tokens of a later time, which its entries name or not.
+fn second_history_anchored_later(after: TimeDelta, named: bool) -> Made {
+    let story = anchored_story(1, &slower, &mut |writer| {
+        let at = writer.now + after;
+        writer.anchor(tsa(), at);
+        writer.anchor = writer.anchor.filter(|_| named);
+    });
+    let memory = story.states.last().unwrap().clone();
+    let object = memory.names("seal/").into_iter().find(|name| knew_more(&memory, name, 13)).unwrap();
+    Made { memory, object }
+}
+
 #[test]
 fn every_attack_is_seen_or_a_limit_says_that_it_cannot_be() {
-    let row = |attack: &Attack| {
+    let mut rows = Vec::new();
+    for attack in ATTACKS {
         let made = (attack.make)();
-        let verdict = made.memory.judge_with(&trusting());
-        let found = said(&verdict, &made.object, attack.root);
-        Row { case: attack.name.to_owned(), wanted: spelled(attack.root), found }
-    };
-    all_as_wanted(&ATTACKS.iter().map(row).collect::<Vec<_>>());
+        for (means, wanted) in Means::ALL.into_iter().zip(attack.said) {
+            let verdict = made.memory.judge_with(&means.options());
+            let found = said(&verdict, &made.object, wanted);
+            rows.push(Row { case: format!("{} ({means:?})", attack.name), wanted: spelled(wanted), found });
+        }
+    }
+    all_as_wanted(&rows);
 }
 
 #[test]
 fn the_table_of_attacks_is_documented() {
-    let mut table = "| what was done | with | root key only |\n| --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| what was done | with | root key alone | a kept checkpoint | trusted time | a witness |\n".to_owned();
+    table += "| --- | --- | --- | --- | --- | --- |\n";
     for attack in ATTACKS {
         let holds = match attack.holds {
             Holds::Nothing => "the store",
             Holds::Keys => "the agent's keys",
         };
-        table += &format!("| {} | {holds} | {} |\n", attack.name, spelled(attack.root));
+        let cells = attack.said.map(spelled).join(" | ");
+        table += &format!("| {} | {holds} | {cells} |\n", attack.name);
     }
     as_documented(&table);
 }

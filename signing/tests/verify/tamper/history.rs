@@ -3,9 +3,49 @@
 use std::sync::LazyLock;
 
 use chrono::TimeDelta;
-use signing::{append::Decision, log::Edge, store::Dir};
+use signing::{
+    append::Decision,
+    digest::Digest,
+    keys::{FileKey, Signer},
+    layout::{self, Anchor},
+    log::{
+        Checkpoint, Edge,
+        cosignature::{Cosignature, WitnessKey},
+    },
+    store::Dir,
+    verify::Kept,
+};
 
-use crate::sound::*;
+use crate::{
+    sound::*,
+    tsa::{Tsa, p256},
+};
+
+/// The authority whose tokens the archive has.
+pub fn tsa() -> &'static Tsa {
+    static TSA: LazyLock<Tsa> = LazyLock::new(|| Tsa::new(p256(3)));
+    &TSA
+}
+
+fn witness_key() -> FileKey {
+    FileKey::from_seed(&[5; 32])
+}
+
+/// The witness that signs the archive's checkpoints.
+pub fn witness() -> WitnessKey {
+    WitnessKey::new("witness.example.org/w", *witness_key().public()).unwrap()
+}
+
+/// A token over the published checkpoint and a witness's signature, a minute later.
+pub fn anchor(writer: &mut Writer) {
+    let at = writer.now + TimeDelta::minutes(1);
+    writer.anchor(tsa(), at);
+    let checkpoint = std::fs::read(writer.dir.join("checkpoint")).unwrap();
+    let text = Checkpoint::parse_unverified(&checkpoint).unwrap().text();
+    let line = Cosignature::sign(&witness(), &witness_key(), text.as_bytes(), at).unwrap().to_line();
+    let name = layout::anchor(writer.edge.size(), Digest::of(line.as_bytes()), Anchor::Cosignature);
+    writer.put(&name, line.as_bytes());
+}
 
 /// What happens in an hour instead of the usual; `false` where the usual does.
 pub type Twist<'a> = &'a dyn Fn(&mut Writer, i64) -> bool;
@@ -17,8 +57,13 @@ pub struct Story {
     pub states: Vec<Memory>,
 }
 
-/// Two jobs under a schedule, from an hour to the sixth.
+/// Two jobs under a schedule, from an hour to the sixth, with every checkpoint anchored.
 pub fn story(from: i64, twist: Twist<'_>) -> Story {
+    anchored_story(from, twist, &mut anchor)
+}
+
+/// The same with other anchors.
+pub fn anchored_story(from: i64, twist: Twist<'_>, anchor: &mut dyn FnMut(&mut Writer)) -> Story {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = Writer::new(dir.path());
     writer.now = slot(from - 1);
@@ -28,6 +73,7 @@ pub fn story(from: i64, twist: Twist<'_>) -> Story {
         let decision = Decision { instance: "i".into(), old_size, leaves: writer.waiting.clone() };
         writer.put(&format!("append/{old_size}"), &decision.to_bytes());
         writer.append();
+        anchor(writer);
         states.push(Memory::read(dir.path()));
     };
     writer.keys(&key_set(1));
@@ -107,9 +153,9 @@ pub fn state(at: usize) -> Memory {
     STATES[at].clone()
 }
 
-/// What auditors have who were there after an append.
-pub fn kept(at: usize) -> Vec<u8> {
-    STATES[at].objects["checkpoint"].clone()
+/// The checkpoint that an auditor copied at the end.
+pub fn kept() -> Kept {
+    Kept { name: "kept".into(), bytes: whole().objects["checkpoint"].clone() }
 }
 
 /// The name in the middle of those that begin so.

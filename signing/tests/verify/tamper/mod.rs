@@ -8,7 +8,7 @@ mod zips;
 
 use std::collections::BTreeSet;
 
-use signing::verify::{CannotVerify, Options, Verdict};
+use signing::verify::{CannotVerify, Options, Verdict, Witnesses};
 
 use super::sound::*;
 
@@ -34,7 +34,7 @@ pub enum Said {
 /// What was said: the codes, that of the object first; or the limit that was asked for.
 pub fn said(verdict: &Result<Verdict, CannotVerify>, object: &str, wanted: Said) -> String {
     match verdict {
-        Err(cannot) if cannot.object == object => "exit 2".to_owned(),
+        Err(cannot) if [object, "the kept checkpoint kept"].contains(&cannot.object.as_str()) => "exit 2".to_owned(),
         Err(cannot) => format!("exit 2 for {}", cannot.object),
         Ok(verdict) if verdict.intact => match wanted {
             Said::Limit(code) if verdict.limits.iter().any(|limit| limit.code == code) => format!("limit `{code}`"),
@@ -43,7 +43,8 @@ pub fn said(verdict: &Result<Verdict, CannotVerify>, object: &str, wanted: Said)
         },
         Ok(verdict) => {
             let all: BTreeSet<&str> = verdict.findings.iter().map(|finding| finding.code.as_str()).collect();
-            let here = verdict.findings.iter().filter(|finding| finding.object == object);
+            let about = [object, "checkpoint"];
+            let here = verdict.findings.iter().filter(|finding| about.contains(&finding.object.as_str()));
             let here: BTreeSet<&str> = here.map(|finding| finding.code.as_str()).collect();
             let first = match wanted {
                 Said::Finds([first, ..]) if here.contains(first) => Some(*first),
@@ -96,6 +97,33 @@ pub fn as_documented(table: &str) {
     assert!(text.contains(table), "docs/AUDITORS.md needs this table:\n\n{table}");
 }
 
-pub fn trusting<'a>() -> Options<'a> {
+/// What an auditor has beside the archive and the root key's fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Means {
+    Nothing,
+    /// The checkpoint over the whole of the sound archive.
+    KeptCheckpoint,
+    /// The roots of the authority whose tokens the sound archive has.
+    TrustedTime,
+    /// The key of the witness that signed the sound archive's checkpoints.
+    Witness,
+}
+
+impl Means {
+    pub const ALL: [Self; 4] = [Self::Nothing, Self::KeptCheckpoint, Self::TrustedTime, Self::Witness];
+
+    pub fn options(self) -> Options<'static> {
+        let mut options = trusting();
+        match self {
+            Self::Nothing => {}
+            Self::KeptCheckpoint => options.kept = vec![history::kept()],
+            Self::TrustedTime => options.timestamp_roots = history::tsa().roots(),
+            Self::Witness => options.witnesses = Witnesses { keys: vec![history::witness()], needed: None },
+        }
+        options
+    }
+}
+
+pub fn trusting() -> Options<'static> {
     Options { threads: Some(1), ..Options::trusting(trust()) }
 }

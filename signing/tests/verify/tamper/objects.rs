@@ -2,7 +2,7 @@
 
 use signing::{digest::Digest, layout};
 
-use super::{Made, Row, Said, all_as_wanted, as_documented, history::*, said, spelled, trusting};
+use super::{Made, Means, Row, Said, all_as_wanted, as_documented, history::*, said, spelled};
 use crate::sound::*;
 
 /// What is done to an object.
@@ -29,6 +29,8 @@ const CHANGES: [Change; 6] = [Remove, Replace, Swap, Double, Truncate, Extend];
 struct Kind {
     name: &'static str,
     archive: fn() -> Memory,
+    /// The auditor's.
+    means: Means,
     one: fn(&Memory) -> String,
     /// Another of its kind, where there is one.
     other: fn(&Memory) -> Option<String>,
@@ -60,6 +62,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "checkpoint",
         archive: whole,
+        means: Means::Nothing,
         one: |_| "checkpoint".into(),
         other: nothing,
         copy: |_| "checkpoint.old".into(),
@@ -75,6 +78,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "entries",
         archive: whole,
+        means: Means::Nothing,
         one: |_| "tile/entries/000.p/18".into(),
         other: |_| Some("tile/entries/000.p/17".into()),
         copy: |_| "tile/entries/001.p/18".into(),
@@ -90,6 +94,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "entries, a full bundle",
         archive: sound,
+        means: Means::Nothing,
         one: |_| "tile/entries/000".into(),
         other: |_| Some("tile/entries/001.p/9".into()),
         copy: |_| "tile/entries/001".into(),
@@ -105,6 +110,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "hashes",
         archive: whole,
+        means: Means::Nothing,
         one: |_| "tile/0/000.p/18".into(),
         other: |_| Some("tile/0/000.p/17".into()),
         copy: |_| "tile/0/001.p/18".into(),
@@ -120,6 +126,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "hashes, a full tile",
         archive: sound,
+        means: Means::Nothing,
         one: |_| "tile/0/000".into(),
         other: |_| Some("tile/0/001.p/9".into()),
         copy: |_| "tile/2/000".into(),
@@ -135,6 +142,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "hashes above them",
         archive: sound,
+        means: Means::Nothing,
         one: |_| "tile/1/000.p/1".into(),
         other: nothing,
         copy: |_| "tile/1/000.p/2".into(),
@@ -150,6 +158,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "seal",
         archive: whole,
+        means: Means::Nothing,
         one: |memory| middle(memory, "seal/"),
         other: |memory| another(memory, "seal/", &middle(memory, "seal/")),
         copy: other_digest,
@@ -165,6 +174,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "bundle",
         archive: whole,
+        means: Means::Nothing,
         one: |memory| middle(memory, "bundle/"),
         other: |memory| another(memory, "bundle/", &middle(memory, "bundle/")),
         copy: |name| name.replace("T030000Z", "T030001Z").replace("T040000Z", "T040001Z"),
@@ -180,6 +190,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "plan",
         archive: whole,
+        means: Means::Nothing,
         one: |memory| layout::document("plan", first_plan(memory)),
         other: |memory| another(memory, "document/plan/", &layout::document("plan", first_plan(memory))),
         copy: other_digest,
@@ -195,6 +206,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "keys",
         archive: whole,
+        means: Means::Nothing,
         one: |memory| middle(memory, "document/keys/"),
         other: nothing,
         copy: other_digest,
@@ -210,6 +222,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "another document",
         archive: whole,
+        means: Means::Nothing,
         one: |memory| middle(memory, "document/waiver/"),
         other: nothing,
         copy: other_digest,
@@ -225,6 +238,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "append that is done",
         archive: whole,
+        means: Means::Nothing,
         one: |_| "append/6".into(),
         other: |_| Some("append/2".into()),
         copy: |_| "append/7".into(),
@@ -237,7 +251,60 @@ const KINDS: &[Kind] = &[
             finds(&["APPEND-BYTES"]),
         ],
     },
+    Kind {
+        name: "anchored checkpoint",
+        archive: whole,
+        means: Means::TrustedTime,
+        one: |memory| anchored(memory, 13, ".checkpoint"),
+        other: |memory| Some(anchored(memory, 6, ".checkpoint")),
+        copy: other_digest,
+        said: [
+            finds(&["ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+        ],
+    },
+    Kind {
+        name: "token",
+        archive: whole,
+        means: Means::TrustedTime,
+        one: |memory| anchored(memory, 13, ".tsr"),
+        other: |memory| Some(anchored(memory, 6, ".tsr")),
+        copy: other_digest,
+        said: [
+            finds(&["ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+            finds(&["ANCHOR-BYTES", "ANCHOR-MISSING"]),
+        ],
+    },
+    Kind {
+        name: "witness's signature",
+        archive: whole,
+        means: Means::Witness,
+        one: |memory| anchored(memory, 13, ".cosig"),
+        other: |memory| Some(anchored(memory, 6, ".cosig")),
+        copy: other_digest,
+        said: [
+            Some(Said::Limit("TAIL-UNPINNED")),
+            finds(&["ANCHOR-BYTES"]),
+            finds(&["ANCHOR-BYTES"]),
+            finds(&["ANCHOR-BYTES"]),
+            finds(&["ANCHOR-BYTES"]),
+            finds(&["ANCHOR-BYTES"]),
+        ],
+    },
 ];
+
+/// What pins the log of that size.
+fn anchored(memory: &Memory, size: u64, suffix: &str) -> String {
+    memory.names(&format!("anchor/{size}/")).into_iter().find(|name| name.ends_with(suffix)).unwrap()
+}
 
 /// The plan that the first receipts rest on.
 fn first_plan(memory: &Memory) -> Digest {
@@ -256,7 +323,13 @@ impl Kind {
         let bytes = memory.objects[&one].clone();
         let mut object = one.clone();
         match change {
-            Remove => drop(memory.objects.remove(&one)),
+            Remove => {
+                memory.objects.remove(&one);
+                // What is gone is told of what rested on it.
+                if one.ends_with(".checkpoint") {
+                    object = anchored(&memory, 13, ".tsr");
+                }
+            }
             Replace => {
                 let noise = || (0..bytes.len()).map(|at| (at * 7) as u8).collect();
                 let by = other.map_or_else(noise, |other| memory.objects[&other].clone());
@@ -287,7 +360,7 @@ fn every_change_to_every_kind_of_object_is_called_what_it_is() {
                 assert_eq!(wanted, None, "{}: {change:?} cannot be made", kind.name);
                 continue;
             };
-            let verdict = made.memory.judge_with(&trusting());
+            let verdict = made.memory.judge_with(&kind.means.options());
             let found = said(&verdict, &made.object, wanted.unwrap_or(Said::Cannot));
             rows.push(Row {
                 case: format!("{}: {change:?}", kind.name),
