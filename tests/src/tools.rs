@@ -125,7 +125,7 @@ pub fn tokens() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| {
         let home = home().join("tokens");
-        once(&home, &["requirements-tokens.txt"], || {
+        once(&home, &["requirements-tokens.txt"], "", || {
             environment(&home);
             run(Command::new(home.join("bin/python"))
                 .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"])
