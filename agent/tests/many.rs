@@ -150,12 +150,12 @@ async fn fifty_thousand_exchanges_are_kept_judged_sealed_and_derived_again_in_li
         state_dir: dir.path().join("state"),
         archive: Arc::new(DirArchive::open(&dir.path().join("archive"), ORIGIN, &disk).unwrap()),
         origin: ORIGIN.to_owned(),
-        keys: keystore::make(&disk, &dir.path().join("keys"), ORIGIN, clock.now()).unwrap().keys,
+        keys: keystore::make(&disk, &dir.path().join("keys"), ORIGIN, clock.now()).unwrap().keys.into(),
         clock: clock.clone(),
         disk: disk.clone(),
         instance: "one".to_owned(),
     };
-    let trust = options.keys.set.root.fingerprint();
+    let trust = options.keys.now().set.root.fingerprint();
     let pipeline = Pipeline::open(options).await.unwrap();
     let collector: Arc<dyn Collector> = Arc::new(Buckets(spec()));
     let checks = Arc::new(Checks::new(&collector.spec().checks, Value::Null).unwrap());

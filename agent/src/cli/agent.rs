@@ -23,7 +23,7 @@ use crate::{
     durable::Disk,
     instance::{Instance, InstanceError},
     jobs::Jobs,
-    keystore::Keys,
+    keystore::{Keys, SharedKeys},
     pipeline::{self, Options, Pipeline},
     run::Place,
 };
@@ -196,7 +196,7 @@ pub async fn pipeline(
         state_dir: config.state_dir.clone(),
         archive: Arc::new(archive(config, &origin, disk)),
         origin,
-        keys,
+        keys: SharedKeys::of(keys, config.key_paths()),
         clock: Arc::new(SystemClock),
         disk: disk.clone(),
         instance: instance.id().to_owned(),

@@ -1,23 +1,23 @@
-//! `evidenced keys`: makes the key files that `run` needs, and lists what `keys.json` says. No private key is ever printed.
+//! `evidenced keys`: makes the keys that `run` needs, draws up, signs and takes revisions of `keys.json`, and shows what it says. No private
+//! key is ever printed.
+
+mod change;
+mod show;
 
 use std::{
-    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context as _;
-use signing::{
-    keys::{KeySet, Use},
-    time::rfc3339,
-};
+use signing::keys::PublicKey;
 
 use super::{agent, collect};
 use crate::{
     clock::{Clock as _, SystemClock},
     config::is_origin,
     durable::Disk,
-    keystore,
+    keystore::{self, Begun, Paths},
 };
 
 /// `evidenced keys`.
@@ -25,8 +25,18 @@ use crate::{
 pub enum Command {
     /// Make a root key, a key for receipts, one for checkpoints, and keys.json; what is there is never replaced
     Init(InitArgs),
+    /// Have keys followed by new ones, in a revision that the old ones and the root sign
+    Rotate(change::RotateArgs),
+    /// Say since when somebody else may have a key, in a revision that the root signs
+    Revoke(change::RevokeArgs),
+    /// On the custodian's machine: show a request in words, and sign it with the root key
+    Sign(change::SignArgs),
+    /// Take a keys.json that the root signed: a running agent uses it from then on
+    Install(change::InstallArgs),
     /// Show the keys of keys.json, and the root's fingerprint
     List(ListArgs),
+    /// Print what an auditor needs: the root's fingerprint, keys.json, verifier keys and public keys
+    Export(show::ExportArgs),
 }
 
 /// `evidenced keys init`.
@@ -41,6 +51,9 @@ pub struct InitArgs {
     /// The log that they are for; without it the configuration's, else a random one on localhost
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
+    /// The public half of a root key that is elsewhere, in PEM: a request for its signature is written instead of keys.json
+    #[arg(long, value_name = "FILE")]
+    pub root_public: Option<PathBuf>,
 }
 
 /// `evidenced keys list`.
@@ -64,7 +77,12 @@ pub struct ListArgs {
 pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(args) => init(args)?,
-        Command::List(args) => list(args)?,
+        Command::Rotate(args) => change::rotate(args)?,
+        Command::Revoke(args) => change::revoke(args)?,
+        Command::Sign(args) => change::sign(args)?,
+        Command::Install(args) => change::install(args)?,
+        Command::List(args) => show::list(args)?,
+        Command::Export(args) => show::export(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,74 +103,44 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
         "{origin:?} is no name for a log: write a host name and a path, such as `evidence.acme.example/prod`"
     );
     collect::check_not_lost(&loaded.config, &dir.join("keys.json"), &origin)?;
-    let made = keystore::make(&Disk::new(), &dir, &origin, SystemClock.now())?;
-    let paths = keystore::Paths::in_dir(&dir);
-    println!("{} in {}, for origin {origin}.", if made.new { "Keys made" } else { "Keys were there" }, dir.display());
-    println!("Root key {}: its fingerprint is what an auditor trusts.", made.keys.set.root.fingerprint());
-    if made.new {
-        println!(
-            "Move {} to its custodian, outside the team that runs the systems: the agent does not need it.",
-            dir.join("root.pem").display()
-        );
+    let paths = Paths {
+        receipts: configured.receipts.in_dir(&dir, "receipts.pem"),
+        checkpoint: configured.checkpoint.in_dir(&dir, "checkpoint.pem"),
+        keys: dir.join("keys.json"),
+        earlier: configured.earlier.clone(),
+    };
+    let root = args.root_public.as_deref().map(public).transpose()?;
+    match keystore::make_with(&Disk::new(), &dir, &paths, &origin, root, SystemClock.now())? {
+        Begun::Ready(made) => {
+            println!(
+                "{} in {}, for origin {origin}.",
+                if made.new { "Keys made" } else { "Keys were there" },
+                dir.display()
+            );
+            println!("Root key {}: its fingerprint is what an auditor trusts.", made.keys.set.root.fingerprint());
+            if made.new {
+                println!(
+                    "Move {} to its custodian, outside the team that runs the systems: the agent does not need it.",
+                    dir.join("root.pem").display()
+                );
+            }
+        }
+        Begun::Asked(path, draft) => {
+            println!("Keys made in {}, for origin {origin}.", dir.display());
+            change::asked(&path, &draft);
+        }
     }
     if paths != configured {
         println!("The configuration names other files. To use these:\nsigning:");
-        println!("  receipts: {{file: {}}}", paths.receipts.display());
-        println!("  checkpoints: {{file: {}}}", paths.checkpoint.display());
+        println!("  receipts: {{file: {}}}", paths.receipts);
+        println!("  checkpoints: {{file: {}}}", paths.checkpoint);
         println!("  keys: {}", paths.keys.display());
     }
     Ok(())
 }
 
-fn list(args: &ListArgs) -> anyhow::Result<()> {
-    let path = match &args.keys {
-        Some(path) => path.clone(),
-        None => agent::load(args.config.as_deref())?.config.key_paths().keys,
-    };
-    let bytes = std::fs::read(&path).with_context(|| {
-        format!("{} cannot be read; where there are no keys yet, `evidenced keys init` makes them", path.display())
-    })?;
-    let set = KeySet::open_untrusted(&bytes).with_context(|| format!("{} is no valid key set", path.display()))?;
-    let mut out = io::stdout().lock();
-    if args.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&set))?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    writeln!(out, "origin  {}", set.origin)?;
-    writeln!(out, "root    {} (revision {}, made {})", set.root.fingerprint(), set.revision, rfc3339(set.made_at))?;
-    for key in &set.keys {
-        let what = match key.use_ {
-            Use::Receipts => "receipts",
-            Use::Checkpoints => "checkpoints",
-        };
-        write!(out, "key     {}  {what}, valid from {}", key.key_id, rfc3339(key.valid.from))?;
-        if let Some(until) = key.valid.until {
-            write!(out, " until {}", rfc3339(until))?;
-        }
-        if let Some(since) = key.compromised_since {
-            write!(out, ", compromised since {}", rfc3339(since))?;
-        }
-        writeln!(out)?;
-    }
-    Ok(())
-}
-
-/// The key set with what other tools ask for: the root by fingerprint, and checkpoint keys as C2SP signed-note verifier keys.
-fn as_json(set: &KeySet) -> serde_json::Value {
-    let vkeys: Vec<String> = set
-        .keys
-        .iter()
-        .filter(|key| matches!(key.use_, Use::Checkpoints))
-        .map(|key| signing::log::vkey(&set.origin, &key.spki))
-        .collect();
-    serde_json::json!({
-        "origin": set.origin,
-        "revision": set.revision,
-        "made_at": set.made_at,
-        "root": set.root.fingerprint(),
-        "root_spki": set.root,
-        "vkeys": vkeys,
-        "keys": set.keys,
-    })
+/// A public key in a PEM file.
+fn public(path: &Path) -> anyhow::Result<PublicKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PublicKey::from_pem(&text).with_context(|| format!("{} is no Ed25519 public key", path.display()))
 }

@@ -11,7 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 use super::duration::Duration;
-use crate::{archive::s3::S3Config, keystore::Paths};
+use crate::{
+    archive::s3::S3Config,
+    keystore::{Paths, Place},
+};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,13 +150,15 @@ pub struct SigningConfig {
     pub checkpoints: KeyConfig,
     /// `keys.json`, which names both and is signed by the owner's root key.
     pub keys: PathBuf,
+    /// Keys that others follow, and that do not lie beside them: they seal what was made for them and waits.
+    pub earlier: Vec<KeyConfig>,
 }
 
 /// A private key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
-    /// A PKCS#8 PEM file of mode 0600.
+    /// A PKCS#8 PEM file of mode 0600. Keys that followed it lie beside it: `receipts.2.pem` beside `receipts.pem`.
     pub file: PathBuf,
 }
 
@@ -320,8 +325,13 @@ const KEYS: &str = "./evidence.keys";
 
 impl Default for SigningConfig {
     fn default() -> Self {
-        let Paths { receipts, checkpoint, keys } = Paths::in_dir(Path::new(KEYS));
-        Self { receipts: KeyConfig { file: receipts }, checkpoints: KeyConfig { file: checkpoint }, keys }
+        let file = |name: &str| Path::new(KEYS).join(name);
+        Self {
+            receipts: KeyConfig { file: file("receipts.pem") },
+            checkpoints: KeyConfig { file: file("checkpoint.pem") },
+            keys: file("keys.json"),
+            earlier: Vec::new(),
+        }
     }
 }
 
@@ -376,8 +386,9 @@ impl Config {
     /// The files that the agent signs with.
     pub fn key_paths(&self) -> Paths {
         Paths {
-            receipts: self.signing.receipts.file.clone(),
-            checkpoint: self.signing.checkpoints.file.clone(),
+            receipts: Place::File(self.signing.receipts.file.clone()),
+            checkpoint: Place::File(self.signing.checkpoints.file.clone()),
+            earlier: self.signing.earlier.iter().map(|key| Place::File(key.file.clone())).collect(),
             keys: self.signing.keys.clone(),
         }
     }

@@ -100,7 +100,7 @@ impl World {
             state_dir: state_dir.clone(),
             archive: Arc::new(self.archive(&disk)),
             origin: ORIGIN.into(),
-            keys: self.keys(),
+            keys: self.keys().into(),
             clock: self.clock.clone(),
             disk: disk.clone(),
             instance: instance.id().into(),

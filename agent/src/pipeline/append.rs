@@ -18,6 +18,7 @@ use super::{
     again::again,
     cache::{self, Cached, Recorder},
     history::{History, MAX_PLAN, is_plan},
+    keys,
     upload::Uploaded,
 };
 use crate::{
@@ -128,16 +129,15 @@ impl Log {
             }
         })
         .await?;
-        let key = &core.keys.checkpoints;
         // Not before anything that it covers was sealed, should the clock have been set back.
         let sealed = leaves.iter().filter_map(|leaf| Statement::from_bytes(leaf).ok()).map(|s| s.entry.sealed_at).max();
         let at = sealed.map_or(core.clock.now(), |sealed| sealed.max(core.clock.now()));
-        core.keys
-            .set
-            .key(&key.public().fingerprint(), Use::Checkpoints, at)
-            .map_err(|source| PipelineError::Key { entry: layout::CHECKPOINT.to_owned(), source })?;
         let checkpoint = Checkpoint { origin: core.origin.clone(), size: edge.size(), root: edge.root() };
-        let bytes = checkpoint.sign(&**key)?;
+        let bytes = blocking({
+            let (core, before, leaves) = (core.clone(), self.checkpoint.clone(), leaves.clone());
+            move || keys::sign(&core, before.as_deref(), &checkpoint, &leaves, at)
+        })
+        .await?;
         // Who decided for this place before us, and finished, may have removed that decision since: then the checkpoint tells.
         let found = again(|| core.archive.read(layout::CHECKPOINT, MAX_CHECKPOINT)).await?;
         if found != self.checkpoint && found.as_ref() != Some(&bytes) {
@@ -278,7 +278,7 @@ pub(super) fn open_seal(core: &Core, bytes: &[u8]) -> Result<(Statement, Vec<u8>
     if said.key_id != seal.key_id {
         return Err("its statement names another key".to_owned());
     }
-    let key = core.keys.set.key(&said.key_id, Use::Receipts, said.sealed_at).map_err(|e| e.to_string())?;
+    let key = core.keys.now().set.key(&said.key_id, Use::Receipts, said.sealed_at).map_err(|e| e.to_string())?;
     seal.verify(&key).map_err(|e| e.to_string())?;
     Ok((statement, seal.payload))
 }

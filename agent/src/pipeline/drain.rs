@@ -27,6 +27,14 @@ use crate::{archive::ArchiveError, blocking::blocking};
 impl Inner {
     pub(super) async fn drain(self: &Arc<Self>) -> Result<Drained, PipelineError> {
         let mut link = self.log.lock().await;
+        let taken = match self.take_keys().await {
+            // What waits for a key that is compromised, say, cannot be logged: as at a start.
+            Ok(true) => {
+                *link = None;
+                Ok(())
+            }
+            other => other.map(|_| ()),
+        };
         let log = match &mut *link {
             Some(log) => log,
             None => link.insert(self.clone().connect().await?),
@@ -40,7 +48,7 @@ impl Inner {
         // Also after a failure: what is logged is settled, and known.
         let settled = self.settle(log).await;
         self.state().known = log.known();
-        outcome.and(settled)?;
+        outcome.and(settled).and(taken)?;
         Ok(Drained { logged: log.edge.size() - before, pending: 0, held })
     }
 
@@ -218,6 +226,8 @@ impl Window {
 struct Behind {
     jobs: BTreeSet<Job>,
     plans: BTreeSet<Digest>,
+    /// A keys document: it would end the keys of what is held, and brings those of what comes behind it.
+    keys: bool,
     any: bool,
 }
 
@@ -225,18 +235,21 @@ impl Behind {
     fn hold(&mut self, statement: &Statement) {
         self.any = true;
         self.jobs.extend(job_of(statement).cloned());
-        if let Said::Document(document) = &statement.body
-            && document.kind == "plan"
-        {
-            self.plans.insert(statement.subject[0].digest.sha256);
+        match &statement.body {
+            Said::Document(document) if document.kind == "plan" => {
+                self.plans.insert(statement.subject[0].digest.sha256);
+            }
+            Said::Document(document) => self.keys |= document.kind == "keys",
+            _ => {}
         }
     }
 
     /// Whether the entry must wait; then so must what comes behind it.
     fn holds(&mut self, statement: &Statement) -> bool {
         let waits = self.any
-            && (job_of(statement).is_some_and(|job| self.jobs.contains(job))
-                || matches!(&statement.body, Said::Document(document) if document.kind == "plan")
+            && (self.keys
+                || job_of(statement).is_some_and(|job| self.jobs.contains(job))
+                || matches!(&statement.body, Said::Document(document) if ["plan", "keys"].contains(&&*document.kind))
                 || statement.entry.plan.is_some_and(|plan| self.plans.contains(&plan)));
         if waits {
             self.hold(statement);

@@ -58,7 +58,8 @@ pub enum PipelineError {
     },
     /// The entry names a key that this agent does not have.
     #[error(
-        "{entry} names the key {key_id}, which this agent does not hold: start it once with that key to log what waits"
+        "{entry} was made for the key {key_id}, which is not here: put its file back beside the key that follows it, or name it in \
+         `signing.earlier`. If it is lost, have the root's custodian say so (`evidenced keys rotate --lost`)"
     )]
     KeyGone {
         /// The entry.

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     path::Path,
-    sync::PoisonError,
+    sync::{MutexGuard, PoisonError},
 };
 
 use chrono::TimeDelta;
@@ -23,19 +23,29 @@ use super::{
     spool::{BUNDLE, DOCUMENT, PAYLOAD},
     state::is_due,
 };
+use crate::keystore::Keys;
 
 impl Inner {
-    /// The instant for a sealing: what the clock says, but never before the key was valid, since that could never be signed.
     fn now(&self) -> Utc {
-        let id = self.core.keys.receipts.public().fingerprint();
-        let valid = self.core.keys.set.keys.iter().find(|key| key.key_id == id).map(|key| key.valid.from);
-        valid.map_or(self.core.clock.now(), |from| from.max(self.core.clock.now()))
+        self.now_by(&self.core.keys.now())
+    }
+
+    /// The instant for a sealing: what the clock says, but never before the keys were valid, since that could never be signed.
+    pub(super) fn now_by(&self, keys: &Keys) -> Utc {
+        let used = [&keys.receipts, &keys.checkpoints].map(|key| key.public().fingerprint());
+        let valid = keys.set.keys.iter().filter(|key| used.contains(&key.key_id)).map(|key| key.valid.from);
+        valid.chain([self.core.clock.now()]).max().expect("the clock shows something")
     }
 
     fn entry(&self, plan: Option<Digest>, sealed_at: Utc) -> Entry {
+        self.entry_by(&self.core.keys.now(), plan, sealed_at)
+    }
+
+    /// What every statement says, of one that these keys are to seal.
+    pub(super) fn entry_by(&self, keys: &Keys, plan: Option<Digest>, sealed_at: Utc) -> Entry {
         Entry {
             origin: self.core.origin.clone(),
-            key_id: self.core.keys.receipts.public().fingerprint(),
+            key_id: keys.receipts.public().fingerprint(),
             plan,
             sealed_at,
             checkpoint: self.state().known,
@@ -144,7 +154,19 @@ impl Inner {
         slot: Option<Utc>,
         make: impl FnOnce() -> Result<(Statement, Option<Plan>), PipelineError>,
     ) -> Result<Spooled, PipelineError> {
-        let _one_at_a_time = self.spooling.lock().unwrap_or_else(PoisonError::into_inner);
+        let one_at_a_time = self.spooling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish_in(&one_at_a_time, staged, job, slot, make)
+    }
+
+    /// The same for whoever has the lock.
+    pub(super) fn publish_in(
+        &self,
+        _one_at_a_time: &MutexGuard<'_, ()>,
+        staged: &Path,
+        job: Option<Job>,
+        slot: Option<Utc>,
+        make: impl FnOnce() -> Result<(Statement, Option<Plan>), PipelineError>,
+    ) -> Result<Spooled, PipelineError> {
         let prepared = (|| {
             self.spool.settle_names()?;
             let (statement, plan) = make()?;

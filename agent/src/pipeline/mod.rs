@@ -9,6 +9,8 @@
 //! - The archive holds other bytes under an entry's name (alarm): the entry is *held* in the spool, with the later ones of its job, which
 //!   must come after it, and the later plans, whose watermarks would speak for it. Everything else goes on. Each drain names it.
 //! - A slot has a receipt already: the bundle is moved to `state_dir/quarantine`, loudly, and never logged.
+//! - A key is followed by another (`keys`): what was made for the old one is sealed by it, and logged before the revision that says so; what
+//!   can no longer be sealed, or would be refused if it were, is moved to `state_dir/quarantine`, loudly, and its slots are missed.
 //! - Another agent appended to the log, or the archive is older than what this agent published: nothing more is appended, since it would
 //!   fork the log. Spooling goes on.
 
@@ -20,6 +22,7 @@ mod entry;
 mod error;
 mod history;
 mod intake;
+mod keys;
 mod orphans;
 mod recover;
 mod seal;
@@ -38,7 +41,6 @@ use signing::{
     bundle::RunFacts,
     digest::Digest,
     errors::chain,
-    keys::KeySet,
     layout::Job,
     plan::Plan,
     slots::Coverage,
@@ -47,7 +49,7 @@ use signing::{
 };
 use tokio::sync::watch;
 
-use crate::{archive::Archive, blocking::blocking, clock::Clock, durable::Disk, keystore::Keys, ledger::Ledger};
+use crate::{archive::Archive, blocking::blocking, clock::Clock, durable::Disk, keystore::SharedKeys, ledger::Ledger};
 pub(crate) use again::jitter;
 use append::Log;
 pub use error::PipelineError;
@@ -64,7 +66,7 @@ pub struct Options {
     /// The log.
     pub origin: String,
     /// What it signs with.
-    pub keys: Keys,
+    pub keys: SharedKeys,
     /// Tells when something is sealed.
     pub clock: Arc<dyn Clock>,
     /// How `state_dir` is written.
@@ -380,7 +382,7 @@ impl Pipeline {
     /// The log up to the newest checkpoint, read back.
     pub fn ledger(&self) -> Ledger {
         let size = self.checkpoint().map_or(0, |known| known.size);
-        Ledger::new(self.0.core.archive.reader(), self.0.core.keys.set.clone(), size)
+        Ledger::new(self.0.core.archive.reader(), self.0.core.keys.now().set.clone(), size)
     }
 
     /// What it works with.
@@ -388,9 +390,6 @@ impl Pipeline {
         &self.0.core
     }
 }
-
-/// The largest `keys.json` that is read back.
-const MAX_KEYS: u64 = 1024 * 1024;
 
 /// How many leaves the origin's log had when an agent with this `state_dir` last published it; `None` where it knows of none.
 pub fn known_size(state_dir: &Path, origin: &str) -> Option<u64> {
@@ -441,53 +440,6 @@ impl Inner {
         let mut log = recover::recover(&self).await?;
         self.spool_keys(&mut log).await?;
         Ok(log)
-    }
-
-    /// Spools the `keys.json` in use, unless it is on its way, or the archive has it: a document is uploaded just before its leaf is
-    /// appended, and a seal without a leaf is adopted at the start. (An empty log has no leaf, whatever the archive has.)
-    async fn spool_keys(self: &Arc<Self>, log: &mut Log) -> Result<(), PipelineError> {
-        let core = &self.core;
-        let digest = Digest::of(&core.keys.document);
-        let name = signing::layout::document("keys", digest);
-        let (spooled, empty) = {
-            let state = self.state();
-            (state.subjects.contains(&name), state.known.is_none())
-        };
-        if spooled {
-            return Ok(());
-        }
-        if !empty && core.archive.digest(&name).await? == Some(digest) {
-            log.keys = Some(digest);
-            return Ok(());
-        }
-        if !empty {
-            self.check_revision().await?;
-        }
-        let reason = format!("revision {}", core.keys.set.revision);
-        let inner = self.clone();
-        blocking(move || inner.spool_document("keys", reason, &inner.core.keys.document)).await.map(|_| ())
-    }
-
-    /// A `keys.json` that the log does not have must be of a later revision than every one that it has: else verifiers would find one
-    /// revision with two contents, for ever.
-    async fn check_revision(&self) -> Result<(), PipelineError> {
-        let core = &self.core;
-        let trust = core.keys.set.root.fingerprint();
-        for name in core.archive.list("document/keys/").await? {
-            let Some(bytes) = core.archive.read(&name, MAX_KEYS).await? else { continue };
-            // What the root did not sign is no revision; `verify` names it.
-            let Ok(logged) = KeySet::open(&bytes, &trust) else { continue };
-            if logged.revision >= core.keys.set.revision {
-                return Err(PipelineError::Refused(format!(
-                    "keys.json is not the one that the log has, and it is of revision {}, while {name} in {} is of revision {} already. Put \
-                     that file back as keys.json, or have the root's custodian sign a later revision. Nothing was logged",
-                    core.keys.set.revision,
-                    core.archive.place(),
-                    logged.revision
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Never held while anything is awaited or written.

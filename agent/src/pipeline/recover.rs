@@ -24,6 +24,7 @@ use super::{
     append::{Copied, Log, MAX_BATCH, Whose},
     cache::Cached,
     history::{History, is_plan, logged_plan},
+    keys::stranded,
     orphans::{Orphan, orphans},
     spool::{DOCUMENT, PAYLOAD, Spool, Spooled},
     state::{State, is_due, job_of},
@@ -37,6 +38,8 @@ struct Found {
     /// By sequence.
     entries: BTreeMap<u64, Spooled>,
     orphans: Vec<Orphan>,
+    /// Whether the archive has the `keys.json` in use.
+    keys_uploaded: bool,
 }
 
 /// Brings log, spool and memory into agreement. Runs may be spooled meanwhile.
@@ -75,13 +78,15 @@ async fn look(inner: &Arc<Inner>) -> Result<Found, PipelineError> {
     let pending = entries.values().filter(|entry| !history.leaves.contains(&entry.leaf)).map(|entry| entry.leaf);
     let pending = pending.collect();
     let (history, orphans) = orphans(core, history, &pending, size).await?;
-    Ok(Found { log, history, entries, orphans })
+    let document = Digest::of(&core.keys.now().document);
+    let keys_uploaded = core.archive.digest(&layout::document("keys", document)).await? == Some(document);
+    Ok(Found { log, history, entries, orphans, keys_uploaded })
 }
 
 fn bring_together(inner: &Inner, found: Found) -> Result<Log, PipelineError> {
     let Inner { core, spool, .. } = inner;
     let _one_at_a_time = inner.spooling.lock().unwrap_or_else(PoisonError::into_inner);
-    let Found { mut log, history, mut entries, orphans } = found;
+    let Found { mut log, history, mut entries, orphans, keys_uploaded } = found;
     // What was spooled since the look is in no log.
     for sequence in spool.pending() {
         if let Entry::Vacant(new) = entries.entry(sequence) {
@@ -99,10 +104,19 @@ fn bring_together(inner: &Inner, found: Found) -> Result<Log, PipelineError> {
     }
     let mut state = State { known: log.known(), ..history.state };
     let mut strangers = BTreeSet::new();
-    for entry in adopted.into_iter().rev().chain(pending) {
+    let keys = core.keys.now();
+    let document = layout::document("keys", Digest::of(&keys.document));
+    let waiting: Vec<Spooled> = adopted.into_iter().rev().chain(pending).collect();
+    // It is uploaded before its leaf is logged; then its seal is there, too, and is adopted or waiting.
+    let mut keys_logged = keys_uploaded && waiting.iter().all(|entry| entry.statement.subject[0].name != document);
+    for entry in waiting {
         let plan = spooled_plan(core, &entry)?;
-        match unfit(&state, &entry, plan.as_ref(), &strangers) {
-            None => state.enter(&entry.statement, plan),
+        let stranded = stranded(&keys, &entry, keys_logged);
+        match stranded.or_else(|| unfit(&state, &entry, plan.as_ref(), &strangers)) {
+            None => {
+                keys_logged |= entry.statement.subject[0].name == document;
+                state.enter(&entry.statement, plan);
+            }
             Some(reason) => {
                 strangers.extend(plan.map(|_| entry.statement.subject[0].digest.sha256));
                 spool.quarantine(&entry.dir, entry.leaf, &reason)?;
@@ -155,8 +169,9 @@ pub(super) fn without_archive(inner: &Inner) -> Result<State, String> {
     let (size, root) = (cached.edge.size(), cached.edge.root());
     let known = (size > 0).then_some(Known { size, root });
     let mut state = State { known, windows: cached.windows, ..history.state };
-    let mut has_keys = cached.keys == Some(Digest::of(&core.keys.document));
-    let keys = layout::document("keys", Digest::of(&core.keys.document));
+    let document = Digest::of(&core.keys.now().document);
+    let mut has_keys = cached.keys == Some(document);
+    let keys = layout::document("keys", document);
     for entry in load(spool).map_err(|e| signing::errors::chain(&e))?.into_values() {
         if known_size(&entry.statement) > size {
             return Err("state_dir/cache is older than what is in the spool".to_owned());
@@ -187,6 +202,7 @@ async fn open_log(core: &Core) -> Result<Log, PipelineError> {
         Some(bytes) => {
             let keys: Vec<_> = core
                 .keys
+                .now()
                 .set
                 .keys
                 .iter()

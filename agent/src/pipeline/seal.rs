@@ -24,8 +24,8 @@ pub(super) struct Sealed {
 /// Signs an entry, unless it has been sealed before. The same entry always gives the same seal.
 pub(super) fn seal_entry(core: &Core, spool: &Spool, entry: Spooled) -> Result<Sealed, PipelineError> {
     let said = &entry.statement.entry;
-    let key = core
-        .keys
+    let keys = core.keys.now();
+    let key = keys
         .set
         .key(&said.key_id, Use::Receipts, said.sealed_at)
         .map_err(|source| PipelineError::Key { entry: entry.dir.display().to_string(), source })?;
@@ -45,10 +45,10 @@ pub(super) fn seal_entry(core: &Core, spool: &Spool, entry: Spooled) -> Result<S
         spool.disk.create_new(&path, &bytes).map_err(spool.failed("sync a seal of"))?;
         return Ok(Sealed { entry, seal: bytes });
     }
-    if said.key_id != core.keys.receipts.public().fingerprint() {
+    let Some(signer) = keys.signer(&said.key_id) else {
         return Err(PipelineError::KeyGone { entry: entry.dir.display().to_string(), key_id: said.key_id.clone() });
-    }
-    let signature = core.keys.receipts.sign(&pae(PAYLOAD_TYPE, &entry.payload))?;
+    };
+    let signature = signer.sign(&pae(PAYLOAD_TYPE, &entry.payload))?;
     let bytes = seal(&entry.payload, &said.key_id, &signature);
     let made = spool.disk.create_new(&path, &bytes).map_err(spool.failed("write a seal into"));
     spool.note(entry.sequence)?;

@@ -11,5 +11,6 @@ mod faults;
 mod kill;
 mod long;
 mod recovery;
+mod rotation;
 mod support;
 mod way;

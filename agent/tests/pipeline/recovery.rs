@@ -342,7 +342,7 @@ async fn while_the_key_service_is_away_entries_wait_unsealed_and_then_go() {
         state_dir: place.state_dir(),
         archive,
         origin: ORIGIN.to_owned(),
-        keys,
+        keys: keys.into(),
         clock: place.clock.clone(),
         disk: Disk::new(),
         instance: "one".to_owned(),

@@ -13,7 +13,7 @@ use evidenced::{
     archive::{Archive, DirArchive},
     clock::{Clock, SimClock},
     durable::Disk,
-    keystore::{self, Keys},
+    keystore::{self, Keys, Paths, SharedKeys},
     pipeline::{Drained, Options, Pipeline, PlanBasis, Spooled},
     schedule,
 };
@@ -84,7 +84,7 @@ impl Place {
             state_dir: self.state_dir(),
             archive: Arc::new(archive),
             origin: ORIGIN.to_owned(),
-            keys: self.keys(disk)?,
+            keys: SharedKeys::of(self.keys(disk)?, Paths::in_dir(&self.dir.join("keys"))),
             clock: self.clock.clone(),
             disk: disk.clone(),
             instance: instance.to_owned(),
