@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use signing::{
-    keys::{FileKey, KeySet, Signer, Use},
+    keys::{Draft, FileKey, KeySet, Signer, Use},
     statement::Statement,
 };
 
@@ -88,5 +88,6 @@ fn rotate(writer: &mut Writer) {
     set.keys[0].superseded_by = Some(next.public().fingerprint());
     set.keys.push(key_entry(&next, Use::Receipts));
     writer.sealer = next;
-    writer.keys(&KeySet { made_at: writer.now, ..set });
+    let draft = Draft::new(&KeySet { made_at: writer.now, ..set }, &[&receipts_key()]).unwrap();
+    writer.signed_keys(&draft.sign(&root_key()).unwrap());
 }
