@@ -245,9 +245,6 @@ fn run(
         start = since.start(start.tree);
     }
     let mut walked = walk::walk(reader, &findings, &checkpoint, order, start, progress)?;
-    if let Some(since) = &since {
-        since.older_keys(reader, &mut walked.order)?;
-    }
     if walked.root_agrees == Some(true)
         && let Some((index, kind)) = &walked.order.unknown
     {

@@ -58,6 +58,11 @@ impl<'a> Past<'a> {
         Ok(leads.then_some(past))
     }
 
+    /// The entries of the checkpoint.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The root at an earlier size, or at this one; `None` where tiles are missing or wrong.
     pub fn root_at(&self, size: u64) -> Result<Option<Digest>, CannotVerify> {
         if size > self.size {

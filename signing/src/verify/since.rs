@@ -2,7 +2,7 @@
 //! read what new entries rest on: the keys, the plan before which no slot is open, and what the log names from then on.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -177,6 +177,7 @@ impl<'a> Since<'a> {
                 order.older_keys(index, Some(leaf))?;
             }
         }
+        self.keys_between(order, unsaid)?;
         order.told = Default::default();
         (order.unknown, order.set_back) = (None, None);
         order.missing_tokens.clear();
@@ -197,19 +198,30 @@ impl<'a> Since<'a> {
 
     /// Finds the keys of the archive that neither a new entry nor one that was read back logs: those of older entries, each proved by
     /// its place. What no entry logs is left alone.
-    pub fn older_keys(&self, reader: &dyn Reader, order: &mut Order<'_>) -> Result<(), CannotVerify> {
-        let mut names = Vec::new();
-        let listed = reader.list("document/keys/", &mut |name| names.push(name.to_owned()));
+    fn keys_between(&self, order: &mut Order<'_>, unsaid: &Findings) -> Result<(), CannotVerify> {
+        let reader = order.reader;
+        let mut names = BTreeSet::new();
+        let listed = reader.list("document/keys/", &mut |name| _ = names.insert(name.to_owned()));
         listed.map_err(|e| CannotVerify::new("document/keys/", format!("listing it failed: {e}")))?;
-        names.sort();
-        for name in names.iter().filter(|name| order.expected.index(name).is_none()) {
-            let Fetched::Bytes(bytes) = fetch(reader, name, MAX_KEYS)? else { continue };
+        names.retain(|name| order.expected.index(name).is_none());
+        if names.is_empty() {
+            return Ok(());
+        }
+        for block in self.from / WIDTH..self.past.size().div_ceil(WIDTH) {
+            let count = WIDTH.min(self.past.size() - block * WIDTH);
+            let entries = self.past.entries(block, count, &Findings::default())?;
+            for statement in entries.iter().flatten().filter_map(|leaf| leaf.statement.as_ref().ok()) {
+                names.remove(&statement.subject[0].name);
+            }
+        }
+        for name in names {
+            let Fetched::Bytes(bytes) = fetch(reader, &name, MAX_KEYS)? else { continue };
             let digest = Digest::of(&bytes);
-            let Some(set) = order.trusted(&bytes).filter(|_| layout::document("keys", digest) == *name) else {
+            let Some(set) = order.trusted(&bytes).filter(|_| layout::document("keys", digest) == name) else {
                 continue;
             };
             if let Some(index) = self.locate(&set, digest)? {
-                order.keyring.insert(index, name, set, order.findings);
+                order.keyring.insert(index, &name, set, unsaid);
             }
         }
         Ok(())
