@@ -39,7 +39,7 @@ use token::Token;
 pub const MAX_RESPONSE: usize = 64 * 1024;
 
 /// Signers that are remembered. An archive has a few; one that was made to have many gains nothing by it.
-const MAX_SIGNERS: usize = 1024;
+const MAX_SIGNERS: usize = 256;
 
 /// What a verified token says.
 #[derive(Clone, PartialEq, Eq, Debug)]
