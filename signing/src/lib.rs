@@ -10,6 +10,7 @@ pub mod errors;
 pub mod keys;
 pub mod layout;
 pub mod log;
+pub mod package;
 pub mod plan;
 pub mod seal;
 pub mod slots;

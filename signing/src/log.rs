@@ -13,12 +13,14 @@ use crate::{digest::Digest, keys::SignError, store::Reader};
 
 mod checkpoint;
 pub mod cosignature;
+mod offline;
 mod proof;
 mod read;
 mod vkey;
 pub mod witness;
 
 pub use checkpoint::{Checkpoint, MAX_CHECKPOINT, from_vkey, vkey};
+pub use offline::{MAX_PROOF, OfflineProof, OfflineProofError};
 pub use proof::{check_consistency, check_inclusion, consistency, growth, inclusion};
 pub use read::{entries, entry_bundle, entry_bundle_name, tile, tile_name};
 pub use vkey::VkeyError;

@@ -5,6 +5,7 @@ use std::{any::Any, fs, path::Path};
 use anyhow::{Context as _, bail};
 use signing::{
     layout::{CHECKPOINT, origin_directory},
+    package::{ABOUT, Zipped},
     store::{Dir, Reader},
 };
 
@@ -35,6 +36,17 @@ pub fn directory(archive: &Path, origin: Option<&str>) -> anyhow::Result<Opened>
         Choice::Below(name, beside) => (Dir::new(archive.join(&name)), Some(name), beside),
     };
     Ok(Opened { reader: Box::new(reader), named, beside, threads: None, lives_on: None })
+}
+
+/// A package of one entry: a ZIP, or a directory that it was extracted to; `None` for an archive.
+///
+/// # Errors
+/// A file that is no package.
+pub fn package(path: &Path) -> anyhow::Result<Option<Box<dyn Reader>>> {
+    if path.is_file() {
+        return Ok(Some(Box::new(Zipped::open(path)?)));
+    }
+    Ok(path.join(ABOUT).is_file().then(|| Box::new(Dir::new(path)) as _))
 }
 
 /// The names of directories and files in a directory.

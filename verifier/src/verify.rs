@@ -10,10 +10,17 @@ use std::{
 use anyhow::{Context as _, bail};
 use signing::{
     time::Utc,
-    verify::{self, CannotVerify, Kept, Options, Rederive, Stage, Verdict},
+    verify::{self, CannotVerify, EntryVerdict, Kept, Options, Rederive, Stage, Verdict},
 };
 
-use crate::{dates::Dates, meter::Meter, outside::Outside, place::Opened, plain::safe, text::text};
+use crate::{
+    dates::Dates,
+    meter::Meter,
+    outside::Outside,
+    place::{self, Opened},
+    plain::safe,
+    text,
+};
 
 /// What an archive is verified against, and how: the same for every program that verifies.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,6 +55,12 @@ pub struct How {
     checkpoint: Vec<PathBuf>,
 }
 
+/// What was judged: an archive, with what else lies in it, or a package of one entry.
+enum Judged {
+    Archive(Box<Verdict>, Vec<String>),
+    Entry(Box<EntryVerdict>),
+}
+
 /// Opens an archive, of which this origin is meant where one is named.
 pub type Open<'a> = dyn Fn(&Path, Option<&str>) -> anyhow::Result<Opened> + 'a;
 
@@ -56,13 +69,21 @@ pub type Open<'a> = dyn Fn(&Path, Option<&str>) -> anyhow::Result<Opened> + 'a;
 /// # Errors
 /// Only output that cannot be written: what cannot be verified is said, with exit code 2.
 pub fn run(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>) -> anyhow::Result<ExitCode> {
+    let json = how.json;
     let (said, code) = match judge(archive, how, deep, open) {
-        Ok((verdict, beside)) => {
-            let said = match how.json {
+        Ok(Judged::Archive(verdict, beside)) => {
+            let said = match json {
                 true => serde_json::to_string_pretty(&verdict)? + "\n",
-                false => text(&verdict, &beside, std::time::SystemTime::now().into()),
+                false => text::text(&verdict, &beside, std::time::SystemTime::now().into()),
             };
-            (said, if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            (said, code(verdict.intact))
+        }
+        Ok(Judged::Entry(verdict)) => {
+            let said = match json {
+                true => serde_json::to_string_pretty(&verdict)? + "\n",
+                false => text::entry(&verdict),
+            };
+            (said, code(verdict.intact))
         }
         Err(error) => (cannot(archive, how, &error)?, ExitCode::from(2)),
     };
@@ -72,6 +93,10 @@ pub fn run(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'
         written => written?,
     }
     Ok(code)
+}
+
+fn code(intact: bool) -> ExitCode {
+    if intact { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 /// What is said where nothing could be verified.
@@ -93,12 +118,7 @@ fn cannot(archive: &Path, how: &How, error: &anyhow::Error) -> anyhow::Result<St
     Ok(serde_json::to_string_pretty(&json)? + "\n")
 }
 
-fn judge(
-    archive: &Path,
-    how: &How,
-    deep: Option<&dyn Rederive>,
-    open: &Open<'_>,
-) -> anyhow::Result<(Verdict, Vec<String>)> {
+fn judge(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>) -> anyhow::Result<Judged> {
     if !is_fingerprint(&how.trust) {
         bail!(
             "--trust {:?} is no key's fingerprint: that is SHA256: and 43 characters, as `evidenced collect` and `keys list` print it",
@@ -106,19 +126,18 @@ fn judge(
         );
     }
     let part = how.days.part()?;
-    let opened = open(archive, how.origin.as_deref())?;
     let keys = match &how.keys {
         None => None,
         Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
     };
     let since = how.since.as_deref().map(kept).transpose()?;
-    let options = Options {
+    let mut options = Options {
         trust: how.trust.clone(),
         origin: how.origin.clone(),
-        directory: opened.named.clone(),
+        directory: None,
         as_of: how.as_of,
         deep,
-        threads: how.threads.or(opened.threads),
+        threads: how.threads,
         keys,
         part,
         timestamp_roots: how.outside.roots()?,
@@ -126,6 +145,15 @@ fn judge(
         since,
         kept: how.checkpoint.iter().map(|path| kept(path)).collect::<anyhow::Result<_>>()?,
     };
+    if let Some(package) = place::package(archive)? {
+        if part.is_some() || how.as_of.is_some() || options.since.is_some() || !options.kept.is_empty() {
+            bail!("--from, --to, --as-of, --since and --checkpoint are for archives; this is a package of one entry");
+        }
+        return Ok(Judged::Entry(Box::new(verify::entry(&*package, &options)?)));
+    }
+    let opened = open(archive, how.origin.as_deref())?;
+    options.directory.clone_from(&opened.named);
+    options.threads = how.threads.or(opened.threads);
     let meter = Meter::on_stderr();
     let verdict = verify::verify(&*opened.reader, &options, &|progress| {
         let stage = match progress.stage {
@@ -137,7 +165,7 @@ fn judge(
         meter.show(stage, progress.done, progress.total);
     });
     meter.clear();
-    Ok((verdict?, opened.beside))
+    Ok(Judged::Archive(Box::new(verdict?), opened.beside))
 }
 
 /// A checkpoint from a file.
@@ -161,7 +189,7 @@ mod tests {
     use signing::store::Dir;
 
     use super::*;
-    use crate::{derive::NoCollectors, place};
+    use crate::{derive::NoCollectors, text::text};
 
     fn vectors() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors/archive")
@@ -186,6 +214,11 @@ mod tests {
             threads: Some(1),
             since: None,
             checkpoint: Vec::new(),
+        };
+        let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };
+        match judge(archive, &how, deep, &place::directory).unwrap() {
+            Judged::Archive(verdict, beside) => (*verdict, beside),
+            Judged::Entry(_) => panic!("this is an archive"),
         }
     }
 

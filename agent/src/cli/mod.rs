@@ -11,6 +11,7 @@ pub mod keys;
 pub mod pause;
 mod place;
 mod plain;
+pub mod prove;
 pub mod pull;
 pub mod run;
 pub mod show;
@@ -48,6 +49,8 @@ enum Command {
     Verify(verify::Args),
     /// Copy an archive, or a part of it by dates, into a directory that verifies offline
     Pull(pull::Args),
+    /// Make a package of one entry with what proves it, to be verified alone
+    Prove(prove::Args),
     /// Print entries, bundles and documents for a person
     Show(show::Args),
     /// Check the configuration, and show what would run
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Pull(args) => pull::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::Show(args) => show::run(args),
         Command::Validate(args) => validate::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -389,6 +389,13 @@ impl Anchors {
         }
     }
 
+    /// Compares every anchored checkpoint with roots that were proved otherwise, by size.
+    pub fn compare(&mut self, roots: &BTreeMap<u64, Digest>) {
+        for pinned in &mut self.pinned {
+            pinned.agrees = roots.get(&pinned.size).map(|root| *root == pinned.root);
+        }
+    }
+
     /// A finding for each anchored checkpoint that is not of this log's past; the sizes of those that are of a longer log and signed
     /// by its owner.
     pub fn disputed(

@@ -2,7 +2,7 @@
 //! caller's, who knows the collectors.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     sync::{
         Mutex,
@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
 
 use super::{
-    findings::{CannotVerify, Code, Limit},
+    findings::{CannotVerify, Code, Findings, Limit},
     lock,
-    objects::Objects,
+    order::{Expected, PlanFacts},
 };
 use crate::{
     bundle::{
@@ -27,6 +27,7 @@ use crate::{
     digest::Digest,
     errors::chain,
     statement::{Outcome, Receipt, Statement},
+    store::Reader,
 };
 
 /// Bundles up to this size are opened in memory, larger ones from a temporary file.
@@ -68,6 +69,15 @@ pub(crate) struct Deep<'a> {
     unknown: Mutex<BTreeMap<String, u64>>,
 }
 
+/// What a bundle is opened beside.
+pub(crate) struct Around<'a> {
+    pub reader: &'a dyn Reader,
+    pub findings: &'a Findings,
+    pub plans: &'a HashMap<Digest, PlanFacts>,
+    /// `None` where only one entry is known: then nothing is said of the inputs of derived jobs.
+    pub expected: Option<&'a Expected>,
+}
+
 /// The members of a line of `exchanges.jsonl` that concern the bundle's files. What the others mean is the collector's.
 #[derive(Deserialize)]
 struct Line {
@@ -100,7 +110,7 @@ impl<'a> Deep<'a> {
     /// Reads a bundle once, for its digest and its contents; `None` when it is not there.
     pub fn bundle(
         &self,
-        objects: &Objects<'_>,
+        around: &Around<'_>,
         name: &str,
         index: u64,
         wanted: Digest,
@@ -108,7 +118,7 @@ impl<'a> Deep<'a> {
         receipt: &Receipt,
     ) -> Result<Option<(Digest, u64)>, CannotVerify> {
         let failed = |e: std::io::Error| CannotVerify::read(name, &e);
-        let Some(mut object) = objects.reader.open(name).map_err(failed)? else { return Ok(None) };
+        let Some(mut object) = around.reader.open(name).map_err(failed)? else { return Ok(None) };
         let mut copy = SpooledTempFile::new(IN_MEMORY);
         let mut hasher = Sha256::new();
         let (mut block, mut length) = (vec![0; 64 * 1024], 0);
@@ -128,8 +138,8 @@ impl<'a> Deep<'a> {
         // What is in an altered bundle is no evidence of anything.
         if found == wanted {
             copy.seek(SeekFrom::Start(0)).map_err(failed)?;
-            for (code, says) in self.contents(objects, copy, name, index, statement, receipt)? {
-                objects.findings.add(code, name, Some(index), says);
+            for (code, says) in self.contents(around, copy, name, index, statement, receipt)? {
+                around.findings.add(code, name, Some(index), says);
             }
         }
         Ok(Some((found, length)))
@@ -137,7 +147,7 @@ impl<'a> Deep<'a> {
 
     fn contents(
         &self,
-        objects: &Objects<'_>,
+        around: &Around<'_>,
         copy: SpooledTempFile,
         name: &str,
         index: u64,
@@ -186,13 +196,13 @@ impl<'a> Deep<'a> {
             }
         };
         wrong.extend(agree(&facts, statement, receipt).into_iter().map(|says| (Code::DeepRun, says)));
-        let checks = planned(objects, &facts, contents.digest(CHECKS));
+        let checks = planned(around, &facts, contents.digest(CHECKS));
         wrong.extend(checks.into_iter().map(|says| (Code::DeepRun, says)));
         match records(&mut bundle, &facts, receipt) {
             Ok(list) => wrong.extend(list.into_iter().map(|says| (Code::DeepRecords, says))),
             Err(e) => wrong.push(judge(name, e, Code::DeepRecords)?),
         }
-        wrong.extend(inputs(objects, &facts, index).into_iter().map(|says| (Code::DeepInput, says)));
+        wrong.extend(inputs(around, &facts, index).into_iter().map(|says| (Code::DeepInput, says)));
         match self.rederive.rederive(&mut bundle, &facts, receipt) {
             Ok(Derived::Same) => {
                 self.rederived.fetch_add(1, Relaxed);
@@ -277,9 +287,9 @@ fn agree(facts: &RunFacts, statement: &Statement, receipt: &Receipt) -> Vec<Stri
 }
 
 /// The run's collector and checks against the plan that its receipt names.
-fn planned(objects: &Objects<'_>, facts: &RunFacts, checks: Option<Digest>) -> Vec<String> {
+fn planned(around: &Around<'_>, facts: &RunFacts, checks: Option<Digest>) -> Vec<String> {
     // A plan that is not there is a finding of its own.
-    let Some(plan) = objects.order.plans.get(&facts.plan) else { return Vec::new() };
+    let Some(plan) = around.plans.get(&facts.plan) else { return Vec::new() };
     let Some((version, planned)) = plan.jobs.get(&facts.job) else {
         return vec![format!("its plan has no job {}", facts.job)];
     };
@@ -408,11 +418,12 @@ fn lines(bundle: &mut Bundle<SpooledTempFile>, name: &str) -> Result<u64, Bundle
 }
 
 /// Inputs that were not in the log before the run's own entry.
-fn inputs(objects: &Objects<'_>, facts: &RunFacts, index: u64) -> Vec<String> {
+fn inputs(around: &Around<'_>, facts: &RunFacts, index: u64) -> Vec<String> {
     let mut wrong = Vec::new();
+    let Some(expected) = around.expected else { return wrong };
     for input in &facts.inputs {
         let Some(bundle) = &input.bundle else { continue };
-        match (objects.order.expected.index(bundle), input.sha256) {
+        match (expected.index(bundle), input.sha256) {
             (Some(logged), Some(digest)) if logged < index && bundle.ends_with(&format!("-{digest}.zip")) => {}
             (Some(logged), Some(_)) if logged >= index => {
                 wrong.push(format!("its input {bundle} is logged by entry {logged}, after it"));

@@ -89,6 +89,12 @@ codes! {
     TileMissing = "TILE-MISSING", "Proofs of single entries cannot be made from this archive; the entries themselves were checked without it.";
     /// A tile was altered.
     TileBytes = "TILE-BYTES", "Proofs made from this tile are wrong; the entries themselves were checked without it.";
+    /// A package has no proof of inclusion.
+    ProofMissing = "PROOF-MISSING", "Nothing in the package shows that the entry is in the log.";
+    /// A proof of inclusion cannot be read.
+    ProofMalformed = "PROOF-MALFORMED", "This proof shows nothing.";
+    /// A proof of inclusion does not hold.
+    ProofInclusion = "PROOF-INCLUSION", "The entry is not shown to be in the log, or stands elsewhere in it.";
     /// A leaf is no statement of this format.
     LeafMalformed = "LEAF-MALFORMED", "The entry says nothing that can be relied on.";
     /// A leaf is in the log twice, or two leaves name one object.

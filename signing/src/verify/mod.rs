@@ -7,6 +7,7 @@
 mod anchors;
 mod append;
 mod deep;
+mod entry;
 mod findings;
 mod kept;
 mod keyring;
@@ -30,6 +31,7 @@ use std::{
 
 pub use anchors::{Authority, WitnessedHead};
 pub use deep::{Derived, Rederive};
+pub use entry::{EntryVerdict, entry};
 pub use findings::{CannotVerify, Code, Finding, Limit, MAX_FINDINGS};
 pub use kept::{Compared, Kept};
 pub use report::{FORMAT, Head, Numbers, Section, Verdict, bytes, span};
@@ -209,15 +211,7 @@ fn run(
     origin(&checkpoint, options, &findings)?;
     let outside = match &options.keys {
         None => None,
-        Some(bytes) => {
-            let set = KeySet::open(bytes, &options.trust)
-                .map_err(|e| CannotVerify::new("the keys file that was given", chain(&e)))?;
-            if set.origin != checkpoint.origin {
-                let reason = format!("it is for the log {:?}, not {:?}", set.origin, checkpoint.origin);
-                return Err(CannotVerify::new("the keys file that was given", reason));
-            }
-            Some(set)
-        }
+        Some(bytes) => Some(given_keys(bytes, &options.trust, &checkpoint.origin)?),
     };
 
     for kept in &options.kept {
@@ -300,7 +294,7 @@ fn run(
         newest: growth.newest,
         entries,
     };
-    let witnessed = witnessed(options, &walked.order, checkpoint.size, &findings);
+    let witnessed = witnessed(options, &walked.order.anchors, checkpoint.size, &findings);
 
     let coverage = walked.order.coverage.finish(as_of);
     for found in walked.order.coverage.take_findings() {
@@ -348,10 +342,7 @@ fn run(
         );
         limits.push(Limit { code: "CLOCK-SET-BACK", says });
     }
-    limits.extend(walked.order.keyring.lost().into_iter().map(|key| Limit {
-        code: "KEY-LOST",
-        says: format!("the key {key} was lost: that another follows it rests on the root's word alone"),
-    }));
+    limits.extend(lost(&walked.order.keyring));
     limits.extend(deep_limits);
     let newest = walked.order.newest_entry;
     let events = walked.order.events();
@@ -413,15 +404,20 @@ fn run(
 }
 
 /// The newest checkpoint that enough of the given witnesses signed; that there is none is a finding.
-fn witnessed(options: &Options<'_>, order: &Order<'_>, size: u64, findings: &Findings) -> Option<WitnessedHead> {
+fn witnessed(
+    options: &Options<'_>,
+    anchors: &anchors::Anchors,
+    size: u64,
+    findings: &Findings,
+) -> Option<WitnessedHead> {
     let Witnesses { keys, .. } = &options.witnesses;
     if keys.is_empty() {
         return None;
     }
     let needed = options.witnesses.needed();
-    let found = order.anchors.witnessed(needed, keys);
+    let found = anchors.witnessed(needed, keys);
     if found.is_none() && size > 0 {
-        let says = match order.anchors.witnessed(1, keys) {
+        let says = match anchors.witnessed(1, keys) {
             None => format!(
                 "{needed} of {} witnesses must have signed; none of them signed any checkpoint of this log",
                 keys.len()
@@ -467,11 +463,29 @@ fn tail(size: u64, witnessed: Option<&WitnessedHead>, pinned: Option<&Compared>,
     }
 }
 
+/// Keys that were lost.
+fn lost(keyring: &keyring::Keyring) -> impl Iterator<Item = Limit> {
+    keyring.lost().into_iter().map(|key| Limit {
+        code: "KEY-LOST",
+        says: format!("the key {key} was lost: that another follows it rests on the root's word alone"),
+    })
+}
+
 /// Tokens of authorities that were not given.
 fn untrusted(signers: &BTreeMap<String, u64>) -> Limit {
     let list: Vec<_> = signers.iter().map(|(says, tokens)| format!("{tokens}: {says}")).collect();
     let says = format!("tokens that lead to none of the given roots prove no time to you: {}", list.join("; "));
     Limit { code: "TIME-AUTHORITY", says }
+}
+
+/// The keys that came from outside.
+fn given_keys(bytes: &[u8], trust: &str, origin: &str) -> Result<KeySet, CannotVerify> {
+    let cannot = |reason| CannotVerify::new("the keys file that was given", reason);
+    let set = KeySet::open(bytes, trust).map_err(|e| cannot(chain(&e)))?;
+    match set.origin == origin {
+        true => Ok(set),
+        false => Err(cannot(format!("it is for the log {:?}, not {origin:?}", set.origin))),
+    }
 }
 
 /// The log's name by the caller, the directory and the checkpoint.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::{
     Part, Progress, Stage,
     anchors::Authorities,
-    deep::Deep,
+    deep::{Around, Deep},
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
     lock,
@@ -202,6 +202,11 @@ impl Objects<'_> {
         Ok(opened)
     }
 
+    fn around(&self) -> Around<'_> {
+        let Order { plans, expected, .. } = self.order;
+        Around { reader: self.reader, findings: self.findings, plans, expected: Some(expected) }
+    }
+
     fn keyring(&self) -> &Keyring {
         &self.order.keyring
     }
@@ -220,7 +225,7 @@ impl Objects<'_> {
             self.findings.add(Code::ObjectCovered, name, Some(index), by);
         }
         let found = match &self.deep {
-            Some(deep) => deep.bundle(self, name, index, wanted, statement, receipt)?,
+            Some(deep) => deep.bundle(&self.around(), name, index, wanted, statement, receipt)?,
             None => digest(self.reader, name)?,
         };
         match found {

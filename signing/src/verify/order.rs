@@ -99,6 +99,15 @@ pub(crate) struct PlanFacts {
     pub retention_days: Option<u32>,
 }
 
+impl PlanFacts {
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            jobs: plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect(),
+            retention_days: plan.retention_days,
+        }
+    }
+}
+
 /// What the leaves told, counted.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Told {
@@ -535,8 +544,7 @@ impl<'a> Order<'a> {
 
     pub fn hold_plan(&mut self, digest: Digest, plan: &Plan) {
         if let Slot::Vacant(vacant) = self.plans.entry(digest) {
-            let jobs = plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect();
-            vacant.insert(PlanFacts { jobs, retention_days: plan.retention_days });
+            vacant.insert(PlanFacts::of(plan));
         }
     }
 

@@ -22,6 +22,9 @@ use crate::{
 /// The value of [`Verdict::format`].
 pub const FORMAT: &str = "evidenced-verdict/1";
 
+/// The value of [`super::EntryVerdict::format`].
+pub const FORMAT_ENTRY: &str = "evidenced-entry-verdict/1";
+
 /// What verification found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
@@ -156,7 +159,7 @@ pub(crate) fn statement(findings: u64, limits: usize, part: Option<Part>, since:
 }
 
 /// `1 finding`, `2 findings`.
-fn plural(n: u64, one: &str) -> String {
+pub(crate) fn plural(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
@@ -196,7 +199,7 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
     let mut sections =
         vec![Section { name: "origin", says: origin(facts) }, Section { name: "receipts", says: receipts(facts) }];
     if facts.deep {
-        sections.push(Section { name: "contents", says: contents(facts) });
+        sections.push(Section { name: "contents", says: contents(facts.numbers.opened, facts.numbers.rederived) });
     }
     sections.push(Section { name: "time", says: facts.time.says() });
     sections.push(Section { name: "coverage", says: coverage(facts) });
@@ -277,9 +280,8 @@ fn receipts(facts: &Facts<'_>) -> String {
     says
 }
 
-fn contents(facts: &Facts<'_>) -> String {
-    let n = facts.numbers;
-    format!("{} opened; of {} the records follow again from what was received", plural(n.opened, "bundle"), n.rederived)
+pub(crate) fn contents(opened: u64, rederived: u64) -> String {
+    format!("{} opened; of {rederived} the records follow again from what was received", plural(opened, "bundle"))
 }
 
 fn coverage(facts: &Facts<'_>) -> String {
