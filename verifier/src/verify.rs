@@ -197,7 +197,14 @@ mod tests {
 
     fn judged(archive: &Path, deep: bool) -> (Verdict, Vec<String>) {
         let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };
-        judge(archive, &how(), deep, &place::directory).unwrap()
+        judged_as(archive, &how(), deep).unwrap()
+    }
+
+    fn judged_as(archive: &Path, how: &How, deep: Option<&dyn Rederive>) -> anyhow::Result<(Verdict, Vec<String>)> {
+        match judge(archive, how, deep, &place::directory)? {
+            Judged::Archive(verdict, beside) => Ok((*verdict, beside)),
+            Judged::Entry(_) => panic!("this is an archive"),
+        }
     }
 
     fn how() -> How {
@@ -214,11 +221,6 @@ mod tests {
             threads: Some(1),
             since: None,
             checkpoint: Vec::new(),
-        };
-        let deep: Option<&dyn Rederive> = if deep { Some(&NoCollectors) } else { None };
-        match judge(archive, &how, deep, &place::directory).unwrap() {
-            Judged::Archive(verdict, beside) => (*verdict, beside),
-            Judged::Entry(_) => panic!("this is an archive"),
         }
     }
 
@@ -254,7 +256,7 @@ mod tests {
         copy(&root.path().join("example.org+evidence"));
         let file = root.path().join("kept");
         fs::copy(vectors().join("checkpoint"), &file).unwrap();
-        let judged = |how: &How| judge(&root.path().join("example.org+evidence"), how, None, &place::directory);
+        let judged = |how: &How| judged_as(&root.path().join("example.org+evidence"), how, None);
         let whole = judged(&How { checkpoint: vec![file.clone(), file.clone()], ..how() }).unwrap().0;
         assert_eq!((whole.intact, whole.kept.len(), whole.since), (true, 2, None));
         let (verdict, beside) = judged(&How { since: Some(file.clone()), ..how() }).unwrap();

@@ -18,6 +18,7 @@ use super::{
     findings::{CannotVerify, Code, Findings, Limit},
     lock,
     order::{Expected, PlanFacts},
+    since::Since,
 };
 use crate::{
     bundle::{
@@ -76,6 +77,7 @@ pub(crate) struct Around<'a> {
     pub plans: &'a HashMap<Digest, PlanFacts>,
     /// `None` where only one entry is known: then nothing is said of the inputs of derived jobs.
     pub expected: Option<&'a Expected>,
+    pub since: Option<&'a Since<'a>>,
 }
 
 /// The members of a line of `exchanges.jsonl` that concern the bundle's files. What the others mean is the collector's.
@@ -429,7 +431,7 @@ fn inputs(around: &Around<'_>, facts: &RunFacts, index: u64) -> Vec<String> {
                 wrong.push(format!("its input {bundle} is logged by entry {logged}, after it"));
             }
             (Some(_), _) => wrong.push(format!("its input {bundle} has another digest than it says")),
-            (None, _) if objects.since.is_some_and(|since| since.is_older(bundle)) => {}
+            (None, _) if around.since.is_some_and(|since| since.is_older(bundle)) => {}
             (None, _) => wrong.push(format!("its input {bundle} is not in the log")),
         }
     }

@@ -147,7 +147,7 @@ pub fn entry(reader: &dyn Reader, options: &Options<'_>) -> Result<EntryVerdict,
     let sealed_at = statement.as_ref().map(|statement| statement.entry.sealed_at);
     let proofs = entry.proofs(&leaf)?;
     let verifier = Verifier::new(options.timestamp_roots.clone());
-    let means = anchors::Means { verifier: &verifier, witnesses: &options.witnesses.keys };
+    let means = anchors::Means { verifier: &verifier, witnesses: &options.witnesses.keys, from: 0 };
     let mut anchors = anchors::read(reader, &entry.findings, &entry.about.origin, &means, &|_| {})?;
     anchors.compare(&proofs.iter().map(|(size, (_, head))| (*size, head.root)).collect());
     entry.names.retain(|name| !anchors.has(name));
@@ -416,7 +416,7 @@ impl Entry<'_> {
         };
         let wanted = subject.digest.sha256;
         self.names.remove(&name);
-        let around = Around { reader: self.reader, findings: &self.findings, plans, expected: None };
+        let around = Around { reader: self.reader, findings: &self.findings, plans, expected: None, since: None };
         let found = match (&self.deep, &statement.body) {
             (Some(deep), Body::Receipt(receipt)) => deep.bundle(&around, &name, index, wanted, statement, receipt)?,
             _ => digest(self.reader, &name)?,

@@ -204,7 +204,7 @@ impl Objects<'_> {
 
     fn around(&self) -> Around<'_> {
         let Order { plans, expected, .. } = self.order;
-        Around { reader: self.reader, findings: self.findings, plans, expected: Some(expected) }
+        Around { reader: self.reader, findings: self.findings, plans, expected: Some(expected), since: self.since }
     }
 
     fn keyring(&self) -> &Keyring {

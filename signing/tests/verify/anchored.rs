@@ -20,12 +20,12 @@ use signing::{
 use super::sound::*;
 use crate::tsa::{Tsa, p256};
 
-fn tsa() -> &'static Tsa {
+pub fn tsa() -> &'static Tsa {
     static TSA: LazyLock<Tsa> = LazyLock::new(|| Tsa::new(p256(3)));
     &TSA
 }
 
-fn believing() -> Options<'static> {
+pub fn believing() -> Options<'static> {
     Options { timestamp_roots: tsa().roots(), ..Options::trusting(trust()) }
 }
 
@@ -33,13 +33,13 @@ fn judge(memory: &Memory) -> Verdict {
     memory.judge_with(&believing()).unwrap()
 }
 
-fn minute(n: i64) -> Utc {
+pub fn minute(n: i64) -> Utc {
     at("2026-11-22T04:00:00Z") + TimeDelta::minutes(n)
 }
 
 /// Keys and a plan (entries 0 and 1) at minute 0, then four runs by hand, one every ten minutes, each appended a minute after it, and
 /// anchored a minute after that. `change` comes before each run.
-fn anchored(mut change: impl FnMut(usize, &mut Writer)) -> Memory {
+pub fn anchored(mut change: impl FnMut(usize, &mut Writer)) -> Memory {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = Writer::new(dir.path());
     writer.now = minute(0);
@@ -66,7 +66,7 @@ fn codes(verdict: &Verdict) -> Vec<&str> {
 }
 
 /// The tokens and checkpoints, in order of size.
-fn anchors(memory: &Memory, kind: Anchor) -> Vec<String> {
+pub fn anchors(memory: &Memory, kind: Anchor) -> Vec<String> {
     let mut names = memory.names("anchor/");
     names.retain(|name| name.ends_with(kind.extension()));
     names.sort_by_key(|name| layout::parse_anchor(name).map(|(size, ..)| size));
@@ -276,13 +276,13 @@ fn a_token_that_no_earlier_entry_can_have_known_is_a_finding() {
     assert_eq!(codes(&judge(&memory)), ["LOG-ORDER", "ANCHOR-MISSING"]);
 }
 
-fn witness(seed: u8) -> (WitnessKey, FileKey) {
+pub fn witness(seed: u8) -> (WitnessKey, FileKey) {
     let key = FileKey::from_seed(&[seed; 32]);
     (WitnessKey::new(&format!("witness-{seed}.example"), *key.public()).unwrap(), key)
 }
 
 /// Adds a witness's line over the anchored checkpoint at this place.
-fn cosign(memory: &mut Memory, place: usize, seed: u8) -> String {
+pub fn cosign(memory: &mut Memory, place: usize, seed: u8) -> String {
     let checkpoint = anchors(memory, Anchor::Checkpoint).remove(place);
     let said = Checkpoint::parse_unverified(&memory.objects[&checkpoint]).unwrap();
     let (witness, key) = witness(seed);
@@ -292,7 +292,7 @@ fn cosign(memory: &mut Memory, place: usize, seed: u8) -> String {
     name
 }
 
-fn relying_on(seeds: &[u8], needed: Option<usize>) -> Options<'static> {
+pub fn relying_on(seeds: &[u8], needed: Option<usize>) -> Options<'static> {
     let keys = seeds.iter().map(|seed| witness(*seed).0).collect();
     Options { witnesses: Witnesses { keys, needed }, ..believing() }
 }

@@ -1,6 +1,7 @@
 //! Verification of a sound archive, and of copies of it with one thing changed.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod alone;
 mod anchored;
 #[path = "../timestamp/asn1.rs"]
 mod asn1;
