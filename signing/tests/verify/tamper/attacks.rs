@@ -12,11 +12,8 @@ use signing::{
     statement::Statement,
 };
 
-use super::{Made, Means, Row, Said, all_as_wanted, as_documented, history::*, said, spelled};
-use crate::{
-    sound::*,
-    tsa::{Profile, Tsa, p256},
-};
+use super::{Made, Means, Row, Said, all_as_wanted, anchors::*, as_documented, history::*, said, spelled};
+use crate::sound::*;
 
 /// What the attacker holds beside the right to write to the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -285,7 +282,7 @@ const ATTACKS: &[Attack] = &[
     },
 ];
 
-fn replaced(name: &str, bytes: Vec<u8>, object: &str) -> Made {
+pub fn replaced(name: &str, bytes: Vec<u8>, object: &str) -> Made {
     let mut memory = whole();
     memory.objects.insert(name.to_owned(), bytes);
     Made { memory, object: object.to_owned() }
@@ -370,7 +367,7 @@ fn replayed_receipt() -> Made {
 }
 
 /// Whether a seal is of an entry that knew a log of more than `size` entries.
-fn knew_more(memory: &Memory, name: &str, size: u64) -> bool {
+pub fn knew_more(memory: &Memory, name: &str, size: u64) -> bool {
     let payload = Seal::from_bytes(&memory.objects[name]).unwrap().payload;
     Statement::from_bytes(&payload).unwrap().entry.checkpoint.is_some_and(|known| known.size > size)
 }
@@ -397,7 +394,7 @@ fn begun_anew() -> Made {
     Made { memory: story.states.last().unwrap().clone(), object: "checkpoint".into() }
 }
 
-fn slower(writer: &mut Writer, hour: i64) -> bool {
+pub fn slower(writer: &mut Writer, hour: i64) -> bool {
     if hour == 3 {
         writer.now += TimeDelta::seconds(5);
     }
@@ -540,42 +537,6 @@ fn hour_three(instead: impl Fn(&mut Writer)) -> Made {
         hour == 3
     });
     Made { memory, object: "host/accounts@this 2026-11-01T03:00:00Z".into() }
-}
-
-fn without_anchors(suffix: &str) -> Made {
-    let mut memory = whole();
-    memory.objects.retain(|name, _| !(name.starts_with("anchor/") && name.ends_with(suffix)));
-    let name = whole().names("anchor/2/").into_iter().find(|name| name.ends_with(".tsr")).unwrap();
-    Made { memory, object: name }
-}
-
-/// An authority that nobody was told of.
-fn somebody() -> Tsa {
-    let other = |profile: Profile| Profile { issuer: "Other", ..profile };
-    Tsa::with(
-        p256(7),
-        Profile::signer(),
-        other(Profile::intermediate()),
-        Profile { subject: "Other", ..other(Profile::root()) },
-    )
-}
-
-fn token_added(tsa: &Tsa, message: &[u8]) -> Made {
-    let token = token(tsa, message, slot(1));
-    let name = layout::anchor(18, Digest::of(&token), layout::Anchor::Token);
-    replaced(&name, token, &name)
-}
-
-/// The second history with true tokens of a later time, which its entries name or not.
-fn second_history_anchored_later(after: TimeDelta, named: bool) -> Made {
-    let story = anchored_story(1, &slower, &mut |writer| {
-        let at = writer.now + after;
-        writer.anchor(tsa(), at);
-        writer.anchor = writer.anchor.filter(|_| named);
-    });
-    let memory = story.states.last().unwrap().clone();
-    let object = memory.names("seal/").into_iter().find(|name| knew_more(&memory, name, 13)).unwrap();
-    Made { memory, object }
 }
 
 #[test]

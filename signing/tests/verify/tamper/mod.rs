@@ -1,6 +1,7 @@
 //! The tamper suite: what is done to a sound archive, by whom, and what `verify` says of it. Each row is one case; the tables in
 //! docs/AUDITORS.md are made from the rows.
 
+mod anchors;
 mod attacks;
 mod history;
 mod objects;
