@@ -135,6 +135,7 @@ each! {
     a_name_has_one_spelling = "names", 512;
     a_plan_gives_its_slots_in_order_however_odd_it_is = "plan", 256;
     roots_that_are_read_can_be_used = "roots", 128;
+    a_proof_in_a_file_has_one_spelling = "proof", 256;
     the_facts_of_a_run_come_back_the_same = "run", 256;
     a_seal_comes_back_the_same = "seal", 256;
     a_statement_comes_back_the_same = "statement", 512;

@@ -22,7 +22,7 @@ use signing::{
     keys::{self, FileKey, KeySet, PublicKey, Signer},
     layout::{self, Job},
     log::{
-        self, Checkpoint, TILE_WIDTH,
+        self, Checkpoint, OfflineProof, TILE_WIDTH,
         cosignature::{self, Cosignature, WitnessKey},
         witness::{Log, Submission},
     },
@@ -60,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "names", check: names, seeds: || VECTORS.keys().map(|name| name.clone().into_bytes()).collect() },
     Target { name: "plan", check: plan, seeds: || objects("document/plan/") },
     Target { name: "roots", check: roots, seeds: || vec![vector("token/root.pem")] },
+    Target { name: "proof", check: proof, seeds: proof_seeds },
     Target { name: "run", check: run, seeds: || vec![vector("bundle/run.json")] },
     Target { name: "seal", check: seal, seeds: || objects("seal/") },
     Target { name: "statement", check: statement, seeds: || leaves().collect() },
@@ -333,6 +334,20 @@ fn bundle(bytes: &[u8]) {
         let mut theirs = Vec::new();
         file.read_to_end(&mut theirs).unwrap();
         assert_eq!(theirs, bundle.file(name).unwrap());
+    }
+}
+
+fn proof_seeds() -> Vec<Vec<u8>> {
+    let archive = Dir::new(vectors().join("archive"));
+    let made = (0..4).map(|index| OfflineProof::make(&archive, index, &VECTORS["checkpoint"]).unwrap().to_bytes());
+    made.collect()
+}
+
+/// An inclusion proof in a file (C2SP tlog-proof), of which there is one spelling; it never shows a leaf that the log does not have.
+fn proof(bytes: &[u8]) {
+    if let Ok((proof, checkpoint)) = OfflineProof::from_bytes(bytes) {
+        assert_eq!(proof.to_bytes(), bytes);
+        assert!(proof.check(b"no leaf of this log", &checkpoint).is_err());
     }
 }
 
