@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod durable;
+pub mod http;
 pub mod instance;
 pub mod jobs;
 pub mod keystore;
