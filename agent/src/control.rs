@@ -116,6 +116,9 @@ pub struct Status {
     pub checkpoint: Option<Known>,
     /// The newest sealing.
     pub last_sealed: Option<Utc>,
+    /// The timestamp authorities, each with what it anchored last.
+    #[serde(default)]
+    pub anchors: Vec<Anchor>,
     /// Jobs that run now, with their slots.
     pub running: Vec<Running>,
     /// The next slots.
@@ -132,6 +135,22 @@ pub struct Away {
     pub since: Option<Utc>,
     /// What it answered last.
     pub why: String,
+}
+
+/// A timestamp authority.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// Its address.
+    pub authority: String,
+    /// How many leaves the checkpoint has that it anchored last; `None`: it has anchored none.
+    pub size: Option<u64>,
+    /// When that was, by the token.
+    pub at: Option<Utc>,
+    /// How many seconds its clock was ahead of the agent's then (less than 0: behind), where that was more than a minute.
+    pub apart_seconds: Option<i64>,
+    /// Why the last try failed; `None` where it did not.
+    pub error: Option<String>,
 }
 
 /// A run that goes on.

@@ -1,5 +1,6 @@
 //! The agent: configuration, schedule, runs, pipeline, archive and command line of the program `evidenced`.
 
+pub mod anchor;
 pub mod archive;
 mod blocking;
 pub mod cli;

@@ -430,3 +430,139 @@ fn without_what_the_start_proves_of_a_store_two_agents_fork_the_log_and_one_does
         alone.go_through().assert_properties();
     }
 }
+
+/// One entry's seal: tokens come while it waits, one by one, and it is made of those that are there, written, and uploaded.
+#[derive(Clone)]
+struct Sealing {
+    tokens: u8,
+    crashes: u8,
+    lost_answers: u8,
+    /// Whether the seal is written into the spool before it is uploaded, and taken from there again.
+    frozen: bool,
+}
+
+type Tokens = BTreeSet<u8>;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Sealed {
+    /// On the disk: tokens beside the entry …
+    kept: Tokens,
+    /// … and the seal, as the tokens in it.
+    seal: Option<Tokens>,
+    /// In the archive, under its name.
+    uploaded: Option<Tokens>,
+    /// The process: a token that came while there was no seal …
+    came: Option<u8>,
+    /// … tokens that were read for the seal …
+    read: Option<Tokens>,
+    /// … and the seal that is being uploaded.
+    sealed: Option<Tokens>,
+    settled: bool,
+    next: u8,
+    crashes: u8,
+    lost_answers: u8,
+    /// The archive holds other bytes under the seal's name.
+    alarm: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Toward {
+    /// `Spool::keep_token` looks …
+    Come,
+    /// … and writes.
+    Keep,
+    /// `seal_entry`: takes the seal that is there, or reads the tokens …
+    Read,
+    /// … and writes the seal.
+    Freeze,
+    Upload,
+    LosesAnswer,
+    Crash,
+}
+
+impl Model for Sealing {
+    type State = Sealed;
+    type Action = Toward;
+
+    fn init_states(&self) -> Vec<Sealed> {
+        vec![Sealed { crashes: self.crashes, lost_answers: self.lost_answers, ..Sealed::default() }]
+    }
+
+    fn actions(&self, state: &Sealed, actions: &mut Vec<Toward>) {
+        if state.settled {
+            return;
+        }
+        match state.came {
+            Some(_) => actions.push(Toward::Keep),
+            None if state.next < self.tokens && state.seal.is_none() => actions.push(Toward::Come),
+            None => {}
+        }
+        match (&state.sealed, &state.read) {
+            (Some(_), _) => actions.push(Toward::Upload),
+            (None, Some(_)) => actions.push(Toward::Freeze),
+            (None, None) => actions.push(Toward::Read),
+        }
+        if state.sealed.is_some() && state.lost_answers > 0 {
+            actions.push(Toward::LosesAnswer);
+        }
+        if state.crashes > 0 {
+            actions.push(Toward::Crash);
+        }
+    }
+
+    fn next_state(&self, before: &Sealed, action: Toward) -> Option<Sealed> {
+        let mut state = before.clone();
+        match action {
+            Toward::Come => {
+                state.came = Some(state.next);
+                state.next += 1;
+            }
+            Toward::Keep => state.kept.extend(state.came.take()),
+            Toward::Read => match &state.seal {
+                Some(seal) => state.sealed = Some(seal.clone()),
+                None => state.read = Some(state.kept.clone()),
+            },
+            Toward::Freeze => {
+                state.sealed = state.read.take();
+                if self.frozen {
+                    state.seal.clone_from(&state.sealed);
+                }
+            }
+            Toward::Upload | Toward::LosesAnswer => {
+                let sealed = state.sealed.take()?;
+                state.alarm |= *state.uploaded.get_or_insert_with(|| sealed.clone()) != sealed;
+                if action == Toward::LosesAnswer {
+                    state.lost_answers -= 1;
+                } else {
+                    state.settled = true;
+                }
+            }
+            Toward::Crash => {
+                state.crashes -= 1;
+                (state.came, state.read, state.sealed) = (None, None, None);
+            }
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("never another seal under the same name", |_, state: &Sealed| !state.alarm),
+            Property::sometimes("a seal with every token", |model: &Self, state: &Sealed| {
+                state.settled && state.uploaded.as_ref().is_some_and(|tokens| tokens.len() == usize::from(model.tokens))
+            }),
+            Property::sometimes("a seal without any", |_, state: &Sealed| {
+                state.settled && state.uploaded.as_ref().is_some_and(BTreeSet::is_empty)
+            }),
+        ]
+    }
+}
+
+#[test]
+fn tokens_come_into_a_seal_until_it_is_written_and_crashes_and_lost_answers_never_make_another() {
+    let sealing = Sealing { tokens: 2, crashes: 3, lost_answers: 2, frozen: true };
+    sealing.clone().checker().spawn_bfs().join().assert_properties();
+    // The model would see a seal that is made anew at each try.
+    let checker = Sealing { frozen: false, ..sealing }.checker().spawn_bfs().join();
+    assert!(checker.discovery("never another seal under the same name").is_some());
+}

@@ -13,7 +13,7 @@ pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 pub const MAX_SEAL: u64 = 1024 * 1024;
 
 /// The most timestamps in one seal; verifiers of others take no more.
-const MAX_TIMESTAMPS: usize = 32;
+pub const MAX_TIMESTAMPS: usize = 32;
 
 /// DSSE's pre-authentication encoding: what is signed.
 pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {

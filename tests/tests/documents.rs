@@ -10,8 +10,8 @@ use std::{
 
 use agent::archive::s3::{ObjectLock, S3Config};
 use agent::config::{
-    ArchiveConfig, Config, ControlsConfig, JobConfig, KeyConfig, LogConfig, Period, ScheduleConfig, SigningConfig,
-    SourceConfig,
+    ArchiveConfig, AuthorityConfig, Config, ControlsConfig, JobConfig, KeyConfig, LogConfig, Period, ScheduleConfig,
+    SigningConfig, SourceConfig, TimestampsConfig,
 };
 use collectors::{
     aws::config::{AwsConfig, ExceptAccount, ExceptRegion, Organization, RetryConfig},
@@ -258,7 +258,7 @@ fn keys<T: DeserializeOwned>() -> Vec<String> {
 
 /// Every key of the configuration; those with keys inside are left to them.
 fn settings() -> BTreeSet<String> {
-    let inside: [(&str, Vec<String>); 19] = [
+    let inside: [(&str, Vec<String>); 21] = [
         ("", keys::<Config>()),
         ("period.", keys::<Period>()),
         ("archive.", keys::<ArchiveConfig>()),
@@ -267,6 +267,8 @@ fn settings() -> BTreeSet<String> {
         ("signing.", keys::<SigningConfig>()),
         ("signing.receipts.", keys::<KeyConfig>()),
         ("signing.checkpoints.", keys::<KeyConfig>()),
+        ("signing.timestamps.", keys::<TimestampsConfig>()),
+        ("signing.timestamps.authorities[].", keys::<AuthorityConfig>()),
         ("sources[].", keys::<SourceConfig>()),
         ("sources[].host.", keys::<HostConfig>()),
         ("sources[].host.restic[].", keys::<ResticRepository>()),

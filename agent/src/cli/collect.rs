@@ -14,14 +14,16 @@ use signing::{
     layout::{CHECKPOINT, Job, origin_directory},
     plan::NotRun,
     statement::Outcome,
+    time::rfc3339,
 };
 use tokio::sync::mpsc;
 
 use super::{agent, table};
 use crate::{
+    anchor::Anchoring,
     clock::{Clock as _, SystemClock},
     config::{ArchivePlace, Config, Loaded},
-    control::{self, Answer, Ask, Asked, Line},
+    control::{self, Anchor, Answer, Ask, Asked, Line},
     daemon::Exit,
     durable::Disk,
     jobs::Jobs,
@@ -65,6 +67,8 @@ struct Report {
     jobs: Vec<Line>,
     not_run: Vec<NotRun>,
     logged: u64,
+    /// What the timestamp authorities anchored; through a daemon that is its to do.
+    anchors: Vec<Anchor>,
     /// Why what was read is not all in the log.
     waiting: Option<String>,
     /// Whether a running daemon did it.
@@ -142,6 +146,7 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
     let pipeline = agent::pipeline(config, keys, &instance, &disk, false).await?;
     report.first = pipeline.checkpoint().is_none();
     let before = pipeline.plan().map(|(digest, _)| digest);
+    let anchoring = Anchoring::open(pipeline.clone(), &config.signing.timestamps).await?;
     let daemon = agent::daemon(config, jobs, pipeline.clone(), disk, false)?;
     let (send, mut answers) = mpsc::unbounded_channel();
     let working = tokio::spawn(daemon.once(Asked { ask, answers: send }, agent::signals()?));
@@ -152,6 +157,9 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
     match working.await.context("the agent failed")? {
         Exit::Done { .. } => {}
         Exit::Quit => bail!("ended by a second signal; what is in the spool is logged by the next start"),
+    }
+    if let Some(anchoring) = anchoring {
+        report.anchors = anchoring.finish().await;
     }
     if let Err(error) = pipeline.options().archive.upkeep().await {
         tracing::warn!("the archive's upkeep failed, and is tried again by the next run: {}", chain(&error));
@@ -288,6 +296,9 @@ impl Report {
                 if self.through_daemon { "the daemon" } else { "the next start" }
             )?;
         }
+        for anchor in &self.anchors {
+            writeln!(out, "{}", anchored(anchor))?;
+        }
         let (Some(root), true) = (&self.root, self.logged > 0) else { return Ok(()) };
         let entries = if self.logged == 1 { "1 entry".to_owned() } else { format!("{} entries", self.logged) };
         writeln!(
@@ -312,6 +323,16 @@ impl Report {
         });
         let all = u64::from(self.first) + u64::from(self.planned) + receipts;
         if self.through_daemon || all != self.logged { String::new() } else { format!(" ({})", parts.join(", ")) }
+    }
+}
+
+/// `Anchored at 2026-11-22T04:00:12Z by http://tsa.example (6 entries)`.
+fn anchored(anchor: &Anchor) -> String {
+    let Anchor { authority, size, at, error, .. } = anchor;
+    match (error, size, at) {
+        (Some(why), _, _) => format!("Not anchored by {authority}: {why}"),
+        (None, Some(size), Some(at)) => format!("Anchored at {} by {authority} ({size} entries)", rfc3339(*at)),
+        (None, _, _) => format!("Not anchored by {authority}: the log is empty"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use collectors::{
@@ -25,15 +26,20 @@ use signing::{
 
 use super::agent;
 use crate::{
+    anchor::{self, Ask as _, AskError, Authority},
     archive::{
         Archive as _, S3Archive,
         s3::{Answer, Found},
     },
     clock::{Clock as _, SystemClock},
-    config::{ArchivePlace, Config, Loaded, SourceConfig, Wish},
+    config::{ArchivePlace, Config, Loaded, SourceConfig, TimestampsConfig, Wish},
     durable::Disk,
+    http::Client,
     keystore,
 };
+
+/// How long a timestamp authority may take.
+const AUTHORITY: Duration = Duration::from_secs(30);
 
 /// `evidenced doctor`.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,6 +88,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = agent::runtime()?;
     if args.source.is_none() {
         let findings = runtime.block_on(bucket(&loaded.config));
+        told.extend(findings.into_iter().map(|finding| Told { source: None, finding }));
+        let findings = runtime.block_on(authorities(&loaded.config.signing.timestamps));
         told.extend(findings.into_iter().map(|finding| Told { source: None, finding }));
     }
     for (config, source) in loaded.config.sources.iter().zip(&sources) {
@@ -198,6 +206,51 @@ async fn bucket(config: &Config) -> Vec<Finding> {
             Finding::wrong(about, chain(&error), "give the agent what `evidenced iam-policy --archive` prints")
         }
     });
+    findings
+}
+
+/// Asks each timestamp authority for one token, over bytes that mean nothing.
+async fn authorities(config: &TimestampsConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for authority in &config.authorities {
+        let about = format!("timestamps: {}", authority.url);
+        let opened = Client::new().map_err(|error| chain(&error));
+        let opened = opened.and_then(|http| Authority::open(authority, http).map_err(|error| chain(&error)));
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                findings.push(Finding::wrong(about, why, "name a file with the authority's root certificate"));
+                continue;
+            }
+        };
+        let mut message = [0; 32];
+        rand_core::RngCore::fill_bytes(&mut rand_core::OsRng, &mut message);
+        findings.push(match opened.ask(&message, AUTHORITY).await {
+            Ok(token) => {
+                let stamp = token.stamp;
+                let says = format!("a token by {}, under {}", stamp.authority, stamp.root_name);
+                match anchor::apart(stamp.earliest, stamp.latest, SystemClock.now()) {
+                    None => Finding::fine(about, says),
+                    Some(seconds) => Finding::wrong(
+                        about,
+                        format!("{says}; its clock and this one are {} s apart", seconds.abs()),
+                        "set this machine's clock right, or name another authority",
+                    ),
+                }
+            }
+            Err(AskError::Token(error)) if error.is_untrusted() => Finding::wrong(
+                about,
+                chain(&AskError::Token(error)),
+                "write its root certificate as `ca`, once you know that it is right: auditors must be given it too",
+            ),
+            Err(error @ AskError::Http(_)) => {
+                Finding::wrong(about, chain(&error), "see that the address is right and this machine may reach it")
+            }
+            Err(error) => {
+                Finding::wrong(about, chain(&error), "see that the address is right, or name another authority")
+            }
+        });
+    }
     findings
 }
 

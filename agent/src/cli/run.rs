@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{agent, collect};
 use crate::{
+    anchor::Anchoring,
     clock::{Clock as _, SystemClock},
     config::Config,
     control::Server,
@@ -64,9 +65,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         say_what_may_do_far_more(config);
         let upkeep = tokio::spawn(agent::keep_up(pipeline.options().archive.clone()));
-        let daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
+        let mut anchoring = Anchoring::open(pipeline.clone(), &config.signing.timestamps).await?;
+        let mut daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
+        if let Some(anchoring) = &mut anchoring {
+            daemon.show_anchors(anchoring.status());
+            anchoring.start();
+        }
         let exit = daemon.run(asked, signals).await;
         upkeep.abort();
+        if let (Some(anchoring), Exit::Done { .. }) = (anchoring, &exit) {
+            anchoring.finish().await;
+        }
         drop(server);
         match exit {
             Exit::Done { late } if late.is_empty() => tracing::info!("stopped"),

@@ -19,9 +19,10 @@ use signing::{
 
 use super::{agent, table};
 use crate::{
+    anchor,
     blocking::blocking,
     config::Loaded,
-    control::{self, Answer, Ask, Away, Ended, Line, Status},
+    control::{self, Anchor, Answer, Ask, Away, Ended, Line, Status},
     instance::Instance,
     keystore, pipeline,
     room::{self, Level},
@@ -121,6 +122,7 @@ async fn at_rest(loaded: &Loaded) -> anyhow::Result<Status> {
         origin: origin.clone(),
         spooled: waiting.entries,
         oldest: waiting.oldest,
+        anchors: anchor::remembered(&config.state_dir, &origin),
         room: room::look(&config.state_dir, waiting.bytes, config.max_spool_bytes),
         ..Status::default()
     };
@@ -189,6 +191,19 @@ fn look(archive: &dyn Reader, place: &str, known: Option<u64>, mut status: Statu
     Ok(status)
 }
 
+/// `2026-11-22T04:00:12Z  6 entries  http://tsa.example`, and what is wrong.
+fn anchored(anchor: &Anchor) -> String {
+    let last = match (anchor.at, anchor.size) {
+        (Some(at), Some(size)) => format!("{}  {size} entries", rfc3339(at)),
+        _ => "not yet".to_owned(),
+    };
+    let apart = anchor.apart_seconds.map_or_else(String::new, |seconds| {
+        format!("; its clock was {} s {}", seconds.abs(), if seconds > 0 { "ahead" } else { "behind" })
+    });
+    let error = anchor.error.as_ref().map_or_else(String::new, |why| format!("; since then: {why}"));
+    format!("{last}  {}{apart}{error}", anchor.authority)
+}
+
 fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let instant = |at: &Utc| rfc3339(*at);
     writeln!(out, "origin     {}", status.origin)?;
@@ -209,6 +224,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(at) = &status.last_sealed {
         writeln!(out, "sealed     last at {}", instant(at))?;
+    }
+    for anchor in &status.anchors {
+        writeln!(out, "anchored   {}", anchored(anchor))?;
     }
     let room = &status.room;
     let limit = room.limit.map_or_else(String::new, |limit| format!(" of {limit}"));

@@ -24,8 +24,8 @@ pub use duration::{BadDuration, Duration};
 use layers::Layer;
 pub use problems::{ConfigError, Problem};
 pub use settings::{
-    ArchiveConfig, ArchivePlace, Config, ControlsConfig, JobConfig, JobSettings, KeyConfig, LogConfig, LogFormat,
-    LogLevel, Period, ScheduleConfig, SigningConfig, SourceConfig, Wish,
+    ArchiveConfig, ArchivePlace, AuthorityConfig, Config, ControlsConfig, JobConfig, JobSettings, KeyConfig, LogConfig,
+    LogFormat, LogLevel, Period, ScheduleConfig, SigningConfig, SourceConfig, TimestampsConfig, Wish,
 };
 use tree::Node;
 pub(crate) use validate::is_origin;

@@ -3,7 +3,10 @@
 //!
 //! Relative paths are taken from the working directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use chrono::NaiveDate;
 use collectors::{aws::config::AwsConfig, host::config::HostConfig};
@@ -152,6 +155,8 @@ pub struct SigningConfig {
     pub keys: PathBuf,
     /// Keys that others follow, and that do not lie beside them: they seal what was made for them and waits.
     pub earlier: Vec<KeyConfig>,
+    /// Who says when.
+    pub timestamps: TimestampsConfig,
 }
 
 /// A private key.
@@ -160,6 +165,75 @@ pub struct SigningConfig {
 pub struct KeyConfig {
     /// A PKCS#8 PEM file of mode 0600. Keys that followed it lie beside it: `receipts.2.pem` beside `receipts.pem`.
     pub file: PathBuf,
+}
+
+/// `signing.timestamps`: RFC 3161.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimestampsConfig {
+    /// The timestamp authorities that are asked, each by itself. None: nothing is sent to anybody.
+    pub authorities: Vec<AuthorityConfig>,
+    /// How often a log that grew is anchored.
+    pub anchor_every: Duration,
+    /// Whether a token over each entry's signature is asked for while it waits in the spool. It is never waited for.
+    pub in_seals: bool,
+}
+
+/// One of `signing.timestamps.authorities`: its address, or a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuthorityConfig {
+    /// Where it is asked: `http://` or `https://`.
+    pub url: String,
+    /// It is asked no more often.
+    pub every: Duration,
+    /// A PEM file with root certificates that its tokens may lead to, beside the public ones that the program knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+}
+
+impl AuthorityConfig {
+    /// What the public ones ask for at most.
+    const EVERY: Duration = Duration::seconds(15);
+
+    /// One with no settings of its own.
+    pub fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), every: Self::EVERY, ca: None }
+    }
+}
+
+/// What of it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenAuthority {
+    url: String,
+    #[serde(default)]
+    every: Option<Duration>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
+}
+
+impl<'de> Deserialize<'de> for AuthorityConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> de::Visitor<'de> for Either {
+            type Value = AuthorityConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address, or a mapping with `url`")
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<AuthorityConfig, E> {
+                Ok(AuthorityConfig::at(url))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<AuthorityConfig, A::Error> {
+                let written = WrittenAuthority::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let every = written.every.unwrap_or(AuthorityConfig::EVERY);
+                Ok(AuthorityConfig { url: written.url, every, ca: written.ca })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// One of `sources`: a name and one kind.
@@ -331,7 +405,14 @@ impl Default for SigningConfig {
             checkpoints: KeyConfig { file: file("checkpoint.pem") },
             keys: file("keys.json"),
             earlier: Vec::new(),
+            timestamps: TimestampsConfig::default(),
         }
+    }
+}
+
+impl Default for TimestampsConfig {
+    fn default() -> Self {
+        Self { authorities: Vec::new(), anchor_every: Duration::seconds(10 * 60), in_seals: false }
     }
 }
 

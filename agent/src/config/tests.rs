@@ -432,3 +432,64 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn an_authority_is_an_address_or_a_mapping_and_nobody_is_asked_who_is_not_named() {
+    assert!(load("").unwrap().config.signing.timestamps.authorities.is_empty());
+    let loaded = load(
+        "signing:\n  timestamps:\n    authorities:\n    - http://tsa.example/tsr\n    - {url: 'https://other.example', every: 1m, ca: /etc/ca.pem}\n    \
+         anchor_every: 1h\n    in_seals: true\n",
+    )
+    .unwrap();
+    let timestamps = &loaded.config.signing.timestamps;
+    assert_eq!(timestamps.authorities[0], AuthorityConfig::at("http://tsa.example/tsr"));
+    assert_eq!(timestamps.authorities[1].every, "1m".parse().unwrap());
+    assert_eq!(timestamps.authorities[1].ca, Some(PathBuf::from("/etc/ca.pem")));
+    assert!(timestamps.in_seals);
+    loaded.validate(&loaded.config.open_sources()).unwrap();
+    assert_eq!(load(&loaded.effective()).unwrap().config, loaded.config);
+
+    assert_eq!(
+        refused(
+            "signing:\n  timestamps:\n    authorities:\n    - {every: 1m}\n    - 7\n    - {url: 'http://a', cert: x}\n"
+        ),
+        [
+            "c.yaml:4: signing.timestamps.authorities[0]: the key `url` is missing",
+            "c.yaml:5: signing.timestamps.authorities[1]: expected an address, or a mapping with `url`, found 7",
+            "c.yaml:6: signing.timestamps.authorities[2].cert: unknown key; known are url, every, ca",
+        ]
+    );
+}
+
+#[test]
+fn authorities_that_cannot_be_asked_are_refused_with_their_lines() {
+    let loaded = load(
+        "signing:\n  timestamps:\n    anchor_every: 2d\n    authorities:\n    - ftp://a.example\n    - http://\n    - http://u:hunter2@a.example\n    \
+         - http://a.example\n    - http://a.example\n    - {url: 'http://b.example', every: 0s, ca: ''}\n",
+    )
+    .unwrap();
+    let file = loaded.file.clone().unwrap();
+    let refused = loaded.validate(&loaded.config.open_sources()).unwrap_err().to_string();
+    let refused = lines(&refused.replace(&file.display().to_string(), "c.yaml"));
+    assert!(!refused.join("\n").contains("hunter2"), "{refused:#?}");
+    let at = "signing.timestamps.authorities";
+    let expected = [
+        "c.yaml:3: signing.timestamps.anchor_every: 2d is not from 1s to 1d".to_owned(),
+        format!("c.yaml:5: {at}[0].url: write an address that begins with http:// or https://"),
+        format!("c.yaml:6: {at}[1].url: \"http://\" is no address"),
+        format!(
+            "c.yaml:7: {at}[2].url: the address holds a user or a password: no secret is written here, and timestamps need none"
+        ),
+        format!("c.yaml:9: {at}[4].url: the same authority is named before: write it once"),
+        format!("c.yaml:10: {at}[5].every: 0s is not from 1s to 1d"),
+        format!("c.yaml:10: {at}[5].ca: the path is empty"),
+    ];
+    assert_eq!(refused, expected);
+
+    let nobody = load("signing: {timestamps: {in_seals: true}}").unwrap();
+    let refused = nobody.validate(&nobody.config.open_sources()).unwrap_err().to_string();
+    assert!(refused.contains("c.yaml:1: signing.timestamps.in_seals: there is nobody to ask"), "{refused}");
+    let one = load("signing: {timestamps: {authorities: ['http://a.example']}}").unwrap();
+    let notes = one.validate(&one.config.open_sources()).unwrap();
+    assert!(notes.iter().any(|note| note.contains("of another operator")), "{notes:?}");
+}

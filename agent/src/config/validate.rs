@@ -86,6 +86,7 @@ impl Check<'_> {
             );
         }
         self.archive();
+        self.timestamps();
         if config.parallel_jobs == 0 || config.parallel_jobs > 64 {
             self.refuse("parallel_jobs", format!("{} is not from 1 to 64", config.parallel_jobs));
         }
@@ -120,6 +121,38 @@ impl Check<'_> {
             self.refuse(
                 "state_dir",
                 "state_dir lies in the archive, which auditors are given: name a directory outside of it",
+            );
+        }
+    }
+
+    fn timestamps(&mut self) {
+        let timestamps = &self.loaded.config.signing.timestamps;
+        let (least, longest) = (Duration::seconds(1), Duration::seconds(86_400));
+        let within = |length: Duration| length >= least && length <= longest;
+        if !within(timestamps.anchor_every) {
+            let message = format!("{} is not from 1s to 1d", timestamps.anchor_every);
+            self.refuse("signing.timestamps.anchor_every", message);
+        }
+        for (at, authority) in timestamps.authorities.iter().enumerate() {
+            let key = |name: &str| format!("signing.timestamps.authorities[{at}].{name}");
+            if let Some(message) = not_an_address(&authority.url) {
+                self.refuse(&key("url"), message);
+            } else if timestamps.authorities[..at].iter().any(|other| other.url == authority.url) {
+                self.refuse(&key("url"), "the same authority is named before: write it once");
+            }
+            if !within(authority.every) {
+                self.refuse(&key("every"), format!("{} is not from 1s to 1d", authority.every));
+            }
+            if authority.ca.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+                self.refuse(&key("ca"), "the path is empty");
+            }
+        }
+        if timestamps.in_seals && timestamps.authorities.is_empty() {
+            self.refuse("signing.timestamps.in_seals", "there is nobody to ask: name `authorities` too");
+        }
+        if timestamps.authorities.len() == 1 {
+            self.notes.push(
+                "signing.timestamps.authorities: one alone; name a second one, of another operator, for when its key turns out stolen".into(),
             );
         }
     }
@@ -256,6 +289,22 @@ impl Check<'_> {
             self.notes.push(format!("controls.parameters.{name}: no check of these sources looks at it"));
         }
     }
+}
+
+/// Why text is no address that a request can be sent to; without what may be a secret.
+fn not_an_address(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    if !["http", "https"].contains(&scheme) {
+        return Some("write an address that begins with http:// or https://".into());
+    }
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Some(
+            "the address holds a user or a password: no secret is written here, and timestamps need none".into(),
+        );
+    }
+    (host.is_empty() || url.contains('#') || url.parse::<http::Uri>().is_err())
+        .then(|| format!("{url:?} is no address"))
 }
 
 /// A schema-less URL, as C2SP tlog-checkpoint recommends for origins, that is a file name too.

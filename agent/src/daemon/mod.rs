@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    control::{Asked, Away, Ended, Next, Running, Status},
+    control::{Anchor, Asked, Away, Ended, Next, Running, Status},
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError, jitter},
@@ -113,6 +113,8 @@ pub struct Daemon {
     /// When it was last complained of the clock.
     clock_said: Option<Instant>,
     held: watch::Sender<Option<String>>,
+    /// What a status says of the timestamp authorities.
+    anchors: Option<watch::Receiver<Vec<Anchor>>>,
     /// Made when the clock may be believed and the plan is in force.
     scheduler: Option<Scheduler>,
     paused: Option<String>,
@@ -171,6 +173,7 @@ impl Daemon {
             started: Instant::now(),
             clock_said: None,
             held: watch::Sender::new(None),
+            anchors: None,
             scheduler: None,
             paused: None,
             restate_at: None,
@@ -191,6 +194,11 @@ impl Daemon {
             again_at: None,
             last: VecDeque::new(),
         })
+    }
+
+    /// Has a status say this of the timestamp authorities.
+    pub fn show_anchors(&mut self, anchors: watch::Receiver<Vec<Anchor>>) {
+        self.anchors = Some(anchors);
     }
 
     /// Keeps the schedules until the first signal, then stops within its deadline; a second signal ends it at once. `asked` brings
@@ -538,6 +546,7 @@ impl Daemon {
             room: room::look(&self.settings.state_dir, self.pipeline.spool_bytes(), self.settings.max_spool_bytes),
             checkpoint: status.checkpoint,
             last_sealed: self.pipeline.last_sealed(),
+            anchors: self.anchors.as_ref().map(|anchors| anchors.borrow().clone()).unwrap_or_default(),
             running: running.into_iter().map(|(job, slot)| Running { job, slot }).collect(),
             next: next.into_iter().map(|(job, slot)| Next { job, slot }).collect(),
             last: self.last.iter().cloned().collect(),

@@ -47,7 +47,7 @@ impl Inner {
         let outcome = self.drain_into(log, &mut held).await;
         // Also after a failure: what is logged is settled, and known.
         let settled = self.settle(log).await;
-        self.state().known = log.known();
+        self.knows(log);
         outcome.and(settled).and(taken)?;
         Ok(Drained { logged: log.edge.size() - before, pending: 0, held })
     }
@@ -56,7 +56,7 @@ impl Inner {
         log.finish(&self.core, Whose::Ours).await?;
         loop {
             self.settle(log).await?;
-            self.state().known = log.known();
+            self.knows(log);
             held.clear();
             let (batch, failure) = self.prepare(log, held).await?;
             if !batch.is_empty() {

@@ -43,13 +43,15 @@ impl Inner {
 
     /// What every statement says, of one that these keys are to seal.
     pub(super) fn entry_by(&self, keys: &Keys, plan: Option<Digest>, sealed_at: Utc) -> Entry {
+        let known = self.state().known;
+        let anchor = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         Entry {
             origin: self.core.origin.clone(),
             key_id: keys.receipts.public().fingerprint(),
             plan,
             sealed_at,
-            checkpoint: self.state().known,
-            anchor: None,
+            checkpoint: known,
+            anchor: anchor.filter(|anchor| known.is_some_and(|known| anchor.size <= known.size)),
             instance: self.core.instance.clone(),
         }
     }

@@ -44,7 +44,7 @@ use signing::{
     layout::Job,
     plan::Plan,
     slots::Coverage,
-    statement::{Counts, Known, Missed, Statement, Window},
+    statement::{Anchored, Counts, Known, Missed, Statement, Window},
     time::Utc,
 };
 use tokio::sync::watch;
@@ -147,6 +147,15 @@ pub struct Away {
     pub why: String,
 }
 
+/// The log as it was published last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its leaves.
+    pub size: u64,
+    /// The checkpoint's bytes (C2SP tlog-checkpoint).
+    pub bytes: Arc<[u8]>,
+}
+
 /// What a new plan is made from.
 #[derive(Debug)]
 pub struct PlanBasis<'a> {
@@ -171,6 +180,10 @@ struct Inner {
     /// `None`: the archive has been away since the start.
     log: tokio::sync::Mutex<Option<Log>>,
     status: watch::Sender<Status>,
+    /// `None`: nothing was published yet, or the archive has been away since the start.
+    published: watch::Sender<Option<Published>>,
+    /// The newest token, which entries name.
+    anchor: Mutex<Option<Anchored>>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -199,11 +212,14 @@ impl Pipeline {
             state: Mutex::default(),
             log: tokio::sync::Mutex::new(None),
             status: watch::Sender::default(),
+            published: watch::Sender::default(),
+            anchor: Mutex::default(),
             core: options,
         });
         let away = match inner.clone().connect().await {
             Ok(mut log) => {
                 inner.settle(&mut log).await?;
+                inner.knows(&log);
                 *inner.log.lock().await = Some(log);
                 inner.state().generation = 0;
                 None
@@ -328,6 +344,40 @@ impl Pipeline {
         self.0.state().known
     }
 
+    /// The newest published checkpoint, now and whenever the log has grown.
+    pub fn published(&self) -> watch::Receiver<Option<Published>> {
+        self.0.published.subscribe()
+    }
+
+    /// From now on every entry names this token over a checkpoint of the log. The archive MUST hold it.
+    pub fn name_anchor(&self, anchor: Anchored) {
+        *self.0.anchor.lock().unwrap_or_else(PoisonError::into_inner) = Some(anchor);
+    }
+
+    /// The number of the first entry in the spool, from a number on, that is not sealed yet.
+    pub async fn unsealed(&self, from: u64) -> Option<u64> {
+        let inner = self.0.clone();
+        blocking(move || inner.spool.unsealed(from)).await
+    }
+
+    /// The signature that the seal of an entry in the spool will hold.
+    ///
+    /// # Errors
+    /// The disk's, also where the entry is gone; the key's, or its service's.
+    pub async fn signature(&self, sequence: u64) -> Result<[u8; 64], PipelineError> {
+        let inner = self.0.clone();
+        blocking(move || seal::signature(&inner.core.keys.now(), &inner.spool.load(sequence)?)).await
+    }
+
+    /// Has the seal of an entry hold this token (a whole TimeStampResp over its signature), unless it is sealed already; whether it will.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn keep_token(&self, sequence: u64, token: Vec<u8>) -> Result<bool, PipelineError> {
+        let inner = self.0.clone();
+        blocking(move || inner.spool.keep_token(sequence, &token)).await
+    }
+
     /// The newest plan, in the log or in the spool.
     pub fn plan(&self) -> Option<(Digest, Plan)> {
         self.0.state().plan.clone()
@@ -440,6 +490,19 @@ impl Inner {
         let mut log = recover::recover(&self).await?;
         self.spool_keys(&mut log).await?;
         Ok(log)
+    }
+
+    /// Takes note of the log as it was published last.
+    fn knows(&self, log: &Log) {
+        self.state().known = log.known();
+        let size = log.edge.size();
+        self.published.send_if_modified(|published| {
+            let news = published.as_ref().map(|before| before.size) != log.checkpoint.as_ref().map(|_| size);
+            if news {
+                *published = log.checkpoint.as_ref().map(|bytes| Published { size, bytes: bytes.as_slice().into() });
+            }
+            news
+        });
     }
 
     /// Never held while anything is awaited or written.

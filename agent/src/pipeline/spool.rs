@@ -5,6 +5,7 @@
 //! spool/00000001000000000000/payload.json         the statement's bytes: signed and logged as they are
 //!                            bundle.zip           a run's bundle, or
 //!                            document.json        a document; neither for `missed`, nor for what the archive holds already
+//!                            <sha256>.tsr         tokens over the signature to be, until it is sealed
 //!                            seal.sigstore.json   once it is sealed
 //! quarantine/<sequence>-<leaf>/                   the same, and reason.txt
 //! ```
@@ -32,6 +33,9 @@ pub(super) const BUNDLE: &str = "bundle.zip";
 pub(super) const DOCUMENT: &str = "document.json";
 /// The seal.
 pub(super) const SEAL: &str = "seal.sigstore.json";
+
+/// How the name of a token ends, after the digest of its bytes.
+const TOKEN: &str = ".tsr";
 
 /// The first sequence number of an empty spool. There is room below it: what is adopted comes before what is spooled.
 const FIRST: u64 = 1_000_000_000_000;
@@ -203,6 +207,42 @@ impl Spool {
         let statement = Statement::from_bytes(&payload)
             .map_err(|source| PipelineError::Entry { entry: dir.display().to_string(), source: Box::new(source) })?;
         Ok(Spooled { sequence, dir, payload, statement, leaf })
+    }
+
+    /// The first entry from a number on that has no seal.
+    pub(super) fn unsealed(&self, from: u64) -> Option<u64> {
+        let waiting: Vec<u64> = self.entries().bytes.range(from..).map(|(sequence, _)| *sequence).collect();
+        waiting.into_iter().find(|sequence| !self.dir(*sequence).join(SEAL).exists())
+    }
+
+    /// Keeps a token with an entry that is not sealed yet; `false` where it is, or is gone.
+    pub(super) fn keep_token(&self, sequence: u64, token: &[u8]) -> Result<bool, PipelineError> {
+        let dir = self.dir(sequence);
+        if dir.join(SEAL).exists() {
+            return Ok(false);
+        }
+        let kept = self.disk.create_new(&dir.join(format!("{}{TOKEN}", Digest::of(token))), token);
+        self.note(sequence)?;
+        match kept {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(self.failed("keep a token in")(e)),
+        }
+    }
+
+    /// The tokens that are kept with an entry, whole, in the order of their names. One that cannot be read is passed over: it is worth less
+    /// than the entry.
+    pub(super) fn tokens(&self, entry: &Spooled) -> Vec<Vec<u8>> {
+        let mut names: Vec<PathBuf> = match fs::read_dir(&entry.dir) {
+            Ok(files) => files.filter_map(|file| file.ok().map(|file| file.path())).collect(),
+            Err(_) => Vec::new(),
+        };
+        names.sort();
+        let token = |path: PathBuf| {
+            let digest: Digest = path.file_name()?.to_str()?.strip_suffix(TOKEN)?.parse().ok()?;
+            fs::read(&path).ok().filter(|bytes| Digest::of(bytes) == digest)
+        };
+        names.into_iter().filter_map(token).collect()
     }
 
     /// Removes entries whose leaves are in the log: the only delete of evidence from the spool. After a failure some are gone; those

@@ -4,11 +4,14 @@ use std::io::{self, Write};
 
 use signing::time::Utc;
 
-use crate::{control::Status, room::Level};
+use crate::{
+    control::{Anchor, Status},
+    room::Level,
+};
 
 /// Writes them; what is not known has no line.
 pub fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
-    let origin = status.origin.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let origin = escaped(&status.origin);
     let mut gauge = |name: &str, help: &str, value: Option<u64>| -> io::Result<()> {
         let Some(value) = value else { return Ok(()) };
         writeln!(out, "# HELP evidenced_{name} {help}\n# TYPE evidenced_{name} gauge")?;
@@ -31,7 +34,30 @@ pub fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     gauge("room_full", "Whether no run starts for want of room.", Some((room.level == Level::Full).into()))?;
     gauge("archive_away", "Whether the archive does not answer, or fails.", Some(status.away.is_some().into()))?;
     let since = status.away.as_ref().and_then(|away| away.since);
-    gauge("archive_away_since_timestamp_seconds", "Since when, as far as the daemon knows.", at(since))
+    gauge("archive_away_since_timestamp_seconds", "Since when, as far as the daemon knows.", at(since))?;
+    let mut of_each = |name: &str, help: &str, value: fn(&Anchor) -> Option<i64>| -> io::Result<()> {
+        let known: Vec<(&str, i64)> =
+            status.anchors.iter().filter_map(|anchor| Some((anchor.authority.as_str(), value(anchor)?))).collect();
+        if !known.is_empty() {
+            writeln!(out, "# HELP evidenced_{name} {help}\n# TYPE evidenced_{name} gauge")?;
+        }
+        known.into_iter().try_for_each(|(authority, value)| {
+            writeln!(out, "evidenced_{name}{{origin=\"{origin}\",authority=\"{}\"}} {value}", escaped(authority))
+        })
+    };
+    of_each("anchored_entries", "Entries of the log that the authority anchored last.", |anchor| {
+        anchor.size.and_then(|size| i64::try_from(size).ok())
+    })?;
+    of_each("anchored_timestamp_seconds", "When that was, by its token.", |anchor| anchor.at.map(|at| at.timestamp()))?;
+    of_each("anchor_failed", "Whether the last try to anchor failed.", |anchor| Some(anchor.error.is_some().into()))?;
+    of_each("anchor_clock_apart_seconds", "How far its clock was ahead of the agent's; 0 within a minute.", |anchor| {
+        Some(anchor.apart_seconds.unwrap_or(0))
+    })
+}
+
+/// A label's value.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -53,6 +79,16 @@ mod tests {
             spooled: 3,
             room: Room { level: Level::Near, bytes: 900, limit: Some(1_000), ..Room::default() },
             away: Some(Away { since: Some("2026-11-22T04:00:00Z".parse().unwrap()), why: "refused".into() }),
+            anchors: vec![
+                Anchor {
+                    authority: "http://a".into(),
+                    size: Some(7),
+                    at: Some("2026-11-22T04:00:00Z".parse().unwrap()),
+                    apart_seconds: Some(-90),
+                    error: None,
+                },
+                Anchor { authority: "http://b".into(), error: Some("away".into()), ..Anchor::default() },
+            ],
             ..Status::default()
         };
         let lines = lines(&status);
@@ -63,6 +99,10 @@ mod tests {
             "evidenced_room_near{origin=\"a\\\"b/c\"} 1",
             "evidenced_room_full{origin=\"a\\\"b/c\"} 0",
             "evidenced_archive_away_since_timestamp_seconds{origin=\"a\\\"b/c\"} 1795320000",
+            "evidenced_anchored_entries{origin=\"a\\\"b/c\",authority=\"http://a\"} 7",
+            "evidenced_anchored_timestamp_seconds{origin=\"a\\\"b/c\",authority=\"http://a\"} 1795320000",
+            "evidenced_anchor_clock_apart_seconds{origin=\"a\\\"b/c\",authority=\"http://a\"} -90",
+            "evidenced_anchor_failed{origin=\"a\\\"b/c\",authority=\"http://b\"} 1",
         ] {
             assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:#?}");
         }
