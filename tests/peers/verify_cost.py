@@ -6,7 +6,7 @@ bundles, OpenSSL's Ed25519 verification times the leaves, its token verification
                                [--writer target/release/examples/archive] [--sample 200]
 
 `cargo build --release -p evidenced-verify` and `cargo build --release -p signing --example archive` make the two programs; the second
-writes the archive unless `--archive` names one that it wrote. Every file is read once before anything is measured. The shell loop and OpenSSL's
+writes the archive unless `--archive` names one that it wrote. Every file is read once before anything is measured. The loop and OpenSSL's
 tokens are measured over a sample and extrapolated. CPU is what is compared: wall time is worth something only on an idle machine.
 """
 
