@@ -119,6 +119,9 @@ pub struct Status {
     /// The timestamp authorities, each with what it anchored last.
     #[serde(default)]
     pub anchors: Vec<Anchor>,
+    /// The witnesses, each with what it signed last.
+    #[serde(default)]
+    pub witnesses: Vec<Witness>,
     /// Jobs that run now, with their slots.
     pub running: Vec<Running>,
     /// The next slots.
@@ -149,6 +152,20 @@ pub struct Anchor {
     pub at: Option<Utc>,
     /// How many seconds its clock was ahead of the agent's then (less than 0: behind), where that was more than a minute.
     pub apart_seconds: Option<i64>,
+    /// Why the last try failed; `None` where it did not.
+    pub error: Option<String>,
+}
+
+/// A witness.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// Its name.
+    pub name: String,
+    /// How many leaves the checkpoint has that it signed last; `None`: none that this daemon knows of.
+    pub size: Option<u64>,
+    /// When that was, by its clock.
+    pub at: Option<Utc>,
     /// Why the last try failed; `None` where it did not.
     pub error: Option<String>,
 }

@@ -13,6 +13,7 @@ use agent::config::{
     ArchiveConfig, AuthorityConfig, Config, ControlsConfig, JobConfig, KeyConfig, LogConfig, Period, ScheduleConfig,
     SigningConfig, SourceConfig, TimestampsConfig,
 };
+use agent::witness::config::WitnessConfig;
 use collectors::{
     aws::config::{AwsConfig, ExceptAccount, ExceptRegion, Organization, RetryConfig},
     host::config::{HostConfig, ResticRepository},
@@ -258,7 +259,7 @@ fn keys<T: DeserializeOwned>() -> Vec<String> {
 
 /// Every key of the configuration; those with keys inside are left to them.
 fn settings() -> BTreeSet<String> {
-    let inside: [(&str, Vec<String>); 21] = [
+    let inside: [(&str, Vec<String>); 22] = [
         ("", keys::<Config>()),
         ("period.", keys::<Period>()),
         ("archive.", keys::<ArchiveConfig>()),
@@ -267,6 +268,7 @@ fn settings() -> BTreeSet<String> {
         ("signing.", keys::<SigningConfig>()),
         ("signing.receipts.", keys::<KeyConfig>()),
         ("signing.checkpoints.", keys::<KeyConfig>()),
+        ("signing.witnesses[].", keys::<WitnessConfig>()),
         ("signing.timestamps.", keys::<TimestampsConfig>()),
         ("signing.timestamps.authorities[].", keys::<AuthorityConfig>()),
         ("sources[].", keys::<SourceConfig>()),

@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::Mutex,
     thread,
@@ -26,7 +27,7 @@ use signing::{
 };
 use tempfile::TempDir;
 use tests::{
-    program::{Place, text, until},
+    program::{Place, files, text, until},
     tools,
 };
 
@@ -78,22 +79,27 @@ struct Witness {
     place: Place,
     key: WitnessKey,
     starts: u32,
+    log: String,
 }
 
 impl Witness {
     fn new() -> Self {
+        Self::of(vkey(ORIGIN, log_key().public()))
+    }
+
+    /// A witness of the log with that verifier key.
+    fn of(log: String) -> Self {
         let place = Place::new();
         let said = place.expect(0, ["witness", "init", "--state", "state", "--key", "key.pem", "--name", NAME]);
         let key = WitnessKey::from_vkey(said.lines().last().unwrap()).unwrap();
-        Self { place, key, starts: 0 }
+        Self { place, key, starts: 0, log }
     }
 
     /// The running witness, and where it listens.
     fn start(&mut self) -> (Child, String) {
         self.starts += 1;
         let name = format!("witness{}", self.starts);
-        let log = vkey(ORIGIN, log_key().public());
-        let serve = ["witness", "--state", "state", "--key", "key.pem", "--listen", "127.0.0.1:0", "--log", &log];
+        let serve = ["witness", "--state", "state", "--key", "key.pem", "--listen", "127.0.0.1:0", "--log", &self.log];
         let mut child = self.place.start(&name, serve);
         let out = self.place.path().join(format!("{name}.out"));
         let mut address = String::new();
@@ -237,6 +243,100 @@ fn killed_at_any_moment_it_has_signed_one_history_and_remembers_all_of_it() {
         signed.is_subset(&roots)
     };
     assert!(one_history(u64::MAX) || one_history(2), "two histories were signed: {signed:?}");
+}
+
+/// An agent whose log that witness signs, and its verifier key.
+fn agent() -> (Place, Witness) {
+    let place = Place::new();
+    place.expect(0, ["keys", "init", "--origin", "example.org/agent"]);
+    let list: serde_json::Value = serde_json::from_str(&place.expect(0, ["keys", "list", "--json"])).unwrap();
+    let witness = Witness::of(list["vkeys"][0].as_str().unwrap().to_owned());
+    (place, witness)
+}
+
+fn configure(place: &Place, address: &str, witness: &Witness) {
+    let file = format!(
+        "origin: example.org/agent\nsigning:\n  witnesses:\n    - {{url: \"http://{address}\", key: \"{}\", every: 1s}}\n",
+        witness.key.vkey()
+    );
+    fs::write(place.path().join("evidenced.yaml"), file).unwrap();
+}
+
+/// The stored cosignatures.
+fn cosigned(place: &Place) -> Vec<PathBuf> {
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cosig");
+    files(&place.path().join("evidence")).into_iter().filter(is_one).collect()
+}
+
+/// A reading of one job by hand: what is said, on both outputs.
+fn collect(place: &Place) -> String {
+    let output = place.run(["collect", "host/accounts"]);
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    said
+}
+
+#[test]
+fn what_the_agent_publishes_is_cosigned_and_a_log_that_was_put_back_is_refused() {
+    let (place, mut witness) = agent();
+    let (child, address) = witness.start();
+    configure(&place, &address, &witness);
+    assert!(collect(&place).contains(&format!("by {NAME} (")));
+    let first = cosigned(&place);
+    assert_eq!(first.len(), 1);
+    let size: u64 = first[0].parent().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let kept = witness.kept().unwrap();
+    assert_eq!(kept.size, size);
+    let lines = fs::read(&first[0]).unwrap();
+    cosignature::verify(&lines, kept.text().as_bytes(), std::slice::from_ref(&witness.key)).unwrap();
+    let published = fs::read(place.origin().join("checkpoint")).unwrap();
+    let beside = first[0].with_file_name(format!("{}.checkpoint", Digest::of(&published)));
+    assert_eq!(fs::read(beside).unwrap(), published);
+    let root = place.root();
+    place.expect(0, ["verify", "evidence", "--trust", &root]);
+
+    let copy = |from: &str, to: &str| {
+        let _ = fs::remove_dir_all(place.path().join(to));
+        let done = Command::new("cp").args(["-a", from, to]).current_dir(place.path()).status().unwrap();
+        assert!(done.success());
+    };
+    copy("evidence", "old.evidence");
+    copy("evidence.state", "old.state");
+    assert!(collect(&place).contains(&format!("by {NAME} (")));
+    assert_eq!(cosigned(&place).len(), 2);
+    // The operator puts an older log back, with the agent's own memory of it, and goes on from there.
+    copy("old.evidence", "evidence");
+    copy("old.state", "evidence.state");
+    for _ in 0..2 {
+        assert!(collect(&place).contains(&format!("Not cosigned by {NAME}: it ")));
+    }
+    assert_eq!(cosigned(&place), first);
+    let shown = witness.show();
+    assert_eq!(shown.status.code(), Some(1), "{}", text(&shown.stderr));
+    assert_eq!(stop(child), 0);
+}
+
+#[test]
+fn the_daemon_shows_what_it_publishes_to_a_witness_that_comes_back() {
+    let (place, mut witness) = agent();
+    let (child, address) = witness.start();
+    configure(&place, &address, &witness);
+    let daemon = place.start("daemon", ["run"]);
+    until("the plan to be cosigned", || place.path().join("evidence").exists() && !cosigned(&place).is_empty());
+    until("the daemon to say so", || {
+        let said = text(&place.run(["status"]).stdout);
+        said.lines().any(|line| line.starts_with("cosigned ") && line.ends_with(NAME))
+    });
+    assert_eq!(stop(child), 0);
+    let before = cosigned(&place).len();
+    collect(&place);
+    assert_eq!(stop(daemon), 0);
+    assert_eq!(cosigned(&place).len(), before);
+    let (child, address) = witness.start();
+    configure(&place, &address, &witness);
+    assert!(collect(&place).contains(&format!("by {NAME} (")));
+    assert_eq!(cosigned(&place).len(), before + 1);
+    assert_eq!(stop(child), 0);
 }
 
 fn python(arguments: &[&str], note: &[u8]) -> Output {

@@ -23,11 +23,12 @@ use crate::{
     anchor::Anchoring,
     clock::{Clock as _, SystemClock},
     config::{ArchivePlace, Config, Loaded},
-    control::{self, Anchor, Answer, Ask, Asked, Line},
+    control::{self, Anchor, Answer, Ask, Asked, Line, Witness},
     daemon::Exit,
     durable::Disk,
     jobs::Jobs,
     keystore::{self, Keys, KeystoreError},
+    witness::client::Witnessing,
 };
 
 /// `evidenced collect`.
@@ -69,6 +70,8 @@ struct Report {
     logged: u64,
     /// What the timestamp authorities anchored; through a daemon that is its to do.
     anchors: Vec<Anchor>,
+    /// What the witnesses signed; through a daemon that is its to have done.
+    witnesses: Vec<Witness>,
     /// Why what was read is not all in the log.
     waiting: Option<String>,
     /// Whether a running daemon did it.
@@ -160,6 +163,9 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
     }
     if let Some(anchoring) = anchoring {
         report.anchors = anchoring.finish().await;
+    }
+    if let Some(witnessing) = Witnessing::open(pipeline.clone(), &config.signing.witnesses)? {
+        report.witnesses = witnessing.finish().await;
     }
     if let Err(error) = pipeline.options().archive.upkeep().await {
         tracing::warn!("the archive's upkeep failed, and is tried again by the next run: {}", chain(&error));
@@ -299,6 +305,9 @@ impl Report {
         for anchor in &self.anchors {
             writeln!(out, "{}", anchored(anchor))?;
         }
+        for witness in &self.witnesses {
+            writeln!(out, "{}", witnessed(witness))?;
+        }
         let (Some(root), true) = (&self.root, self.logged > 0) else { return Ok(()) };
         let entries = if self.logged == 1 { "1 entry".to_owned() } else { format!("{} entries", self.logged) };
         writeln!(
@@ -333,6 +342,16 @@ fn anchored(anchor: &Anchor) -> String {
         (Some(why), _, _) => format!("Not anchored by {authority}: {why}"),
         (None, Some(size), Some(at)) => format!("Anchored at {} by {authority} ({size} entries)", rfc3339(*at)),
         (None, _, _) => format!("Not anchored by {authority}: the log is empty"),
+    }
+}
+
+/// `Cosigned at 2026-11-22T04:00:12Z by witness.example/acme (6 entries)`.
+fn witnessed(witness: &Witness) -> String {
+    let Witness { name, size, at, error } = witness;
+    match (error, size, at) {
+        (Some(why), _, _) => format!("Not cosigned by {name}: {why}"),
+        (None, Some(size), Some(at)) => format!("Cosigned at {} by {name} ({size} entries)", rfc3339(*at)),
+        (None, _, _) => format!("Not cosigned by {name}: the log is empty"),
     }
 }
 

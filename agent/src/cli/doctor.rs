@@ -36,7 +36,11 @@ use crate::{
     durable::Disk,
     http::Client,
     keystore,
+    witness::config::WitnessConfig,
 };
+
+/// How long a witness may take.
+const WITNESS: Duration = Duration::from_secs(10);
 
 /// How long a timestamp authority may take.
 const AUTHORITY: Duration = Duration::from_secs(30);
@@ -88,6 +92,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = agent::runtime()?;
     if args.source.is_none() {
         let findings = runtime.block_on(bucket(&loaded.config));
+        told.extend(findings.into_iter().map(|finding| Told { source: None, finding }));
+        let findings = runtime.block_on(witnesses(&loaded.config.signing.witnesses));
         told.extend(findings.into_iter().map(|finding| Told { source: None, finding }));
         let findings = runtime.block_on(authorities(&loaded.config.signing.timestamps));
         told.extend(findings.into_iter().map(|finding| Told { source: None, finding }));
@@ -249,6 +255,31 @@ async fn authorities(config: &TimestampsConfig) -> Vec<Finding> {
             Err(error) => {
                 Finding::wrong(about, chain(&error), "see that the address is right, or name another authority")
             }
+        });
+    }
+    findings
+}
+
+/// Asks each witness for nothing: it refuses that, and so is there.
+async fn witnesses(configured: &[WitnessConfig]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for config in configured {
+        let about = format!("witness: {}", config.url);
+        let to_do = "see that the address is right and this machine may reach it";
+        let asked = async {
+            let http = Client::new()?;
+            http.post(&config.add_checkpoint(), "text/plain; charset=utf-8", "", Vec::new(), 64 * 1024, WITNESS).await
+        };
+        findings.push(match asked.await {
+            // Our own says 400; the specification leaves open what others say to a request that is none.
+            Ok(answer) if (400..500).contains(&answer.status) && answer.status != 404 => {
+                Finding::fine(about, format!("it answers (with status {} to an empty request)", answer.status))
+            }
+            Ok(answer) => {
+                let says = format!("it answers an empty request with status {}, as no witness does", answer.status);
+                Finding::wrong(about, says, to_do)
+            }
+            Err(error) => Finding::wrong(about, chain(&error), to_do),
         });
     }
     findings

@@ -13,6 +13,7 @@ use crate::{
     control::Server,
     daemon::Exit,
     durable::Disk,
+    witness::client::Witnessing,
 };
 
 /// `evidenced run`.
@@ -66,15 +67,30 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         say_what_may_do_far_more(config);
         let upkeep = tokio::spawn(agent::keep_up(pipeline.options().archive.clone()));
         let mut anchoring = Anchoring::open(pipeline.clone(), &config.signing.timestamps).await?;
+        let mut witnessing = Witnessing::open(pipeline.clone(), &config.signing.witnesses)?;
         let mut daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
+        if let Some(witnessing) = &mut witnessing {
+            daemon.show_witnesses(witnessing.status());
+            witnessing.start();
+        }
         if let Some(anchoring) = &mut anchoring {
             daemon.show_anchors(anchoring.status());
             anchoring.start();
         }
         let exit = daemon.run(asked, signals).await;
         upkeep.abort();
-        if let (Some(anchoring), Exit::Done { .. }) = (anchoring, &exit) {
-            anchoring.finish().await;
+        if let Exit::Done { .. } = &exit {
+            let anchored = async {
+                if let Some(anchoring) = anchoring {
+                    anchoring.finish().await;
+                }
+            };
+            let witnessed = async {
+                if let Some(witnessing) = witnessing {
+                    witnessing.finish().await;
+                }
+            };
+            tokio::join!(anchored, witnessed);
         }
         drop(server);
         match exit {

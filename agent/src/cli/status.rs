@@ -22,7 +22,7 @@ use crate::{
     anchor,
     blocking::blocking,
     config::Loaded,
-    control::{self, Anchor, Answer, Ask, Away, Ended, Line, Status},
+    control::{self, Anchor, Answer, Ask, Away, Ended, Line, Status, Witness},
     instance::Instance,
     keystore, pipeline,
     room::{self, Level},
@@ -204,6 +204,16 @@ fn anchored(anchor: &Anchor) -> String {
     format!("{last}  {}{apart}{error}", anchor.authority)
 }
 
+/// `2026-11-22T04:00:12Z  6 entries  witness.example/acme`, and what is wrong.
+fn cosigned(witness: &Witness) -> String {
+    let last = match (witness.at, witness.size) {
+        (Some(at), Some(size)) => format!("{}  {size} entries", rfc3339(at)),
+        _ => "not yet".to_owned(),
+    };
+    let error = witness.error.as_ref().map_or_else(String::new, |why| format!("; since then: {why}"));
+    format!("{last}  {}{error}", witness.name)
+}
+
 fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let instant = |at: &Utc| rfc3339(*at);
     writeln!(out, "origin     {}", status.origin)?;
@@ -227,6 +237,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     for anchor in &status.anchors {
         writeln!(out, "anchored   {}", anchored(anchor))?;
+    }
+    for witness in &status.witnesses {
+        writeln!(out, "cosigned   {}", cosigned(witness))?;
     }
     let room = &status.room;
     let limit = room.limit.map_or_else(String::new, |limit| format!(" of {limit}"));

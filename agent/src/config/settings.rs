@@ -17,6 +17,7 @@ use super::duration::Duration;
 use crate::{
     archive::s3::S3Config,
     keystore::{Paths, Place},
+    witness::config::WitnessConfig,
 };
 
 /// Everything that can be set.
@@ -157,6 +158,9 @@ pub struct SigningConfig {
     pub earlier: Vec<KeyConfig>,
     /// Who says when.
     pub timestamps: TimestampsConfig,
+    /// Who is shown every checkpoint, and signs those that continue the one before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessConfig>,
 }
 
 /// A private key.
@@ -406,6 +410,7 @@ impl Default for SigningConfig {
             keys: file("keys.json"),
             earlier: Vec::new(),
             timestamps: TimestampsConfig::default(),
+            witnesses: Vec::new(),
         }
     }
 }

@@ -87,6 +87,7 @@ impl Check<'_> {
         }
         self.archive();
         self.timestamps();
+        self.witnesses();
         if config.parallel_jobs == 0 || config.parallel_jobs > 64 {
             self.refuse("parallel_jobs", format!("{} is not from 1 to 64", config.parallel_jobs));
         }
@@ -122,6 +123,19 @@ impl Check<'_> {
                 "state_dir",
                 "state_dir lies in the archive, which auditors are given: name a directory outside of it",
             );
+        }
+    }
+
+    fn witnesses(&mut self) {
+        let witnesses = &self.loaded.config.signing.witnesses;
+        for (at, witness) in witnesses.iter().enumerate() {
+            for (key, message) in witness.problems() {
+                self.refuse(&format!("signing.witnesses[{at}].{key}"), message);
+            }
+            let key = witness.witness().ok();
+            if key.is_some() && witnesses[..at].iter().any(|other| other.witness().ok() == key) {
+                self.refuse(&format!("signing.witnesses[{at}].key"), "the same witness is named before: write it once");
+            }
         }
     }
 

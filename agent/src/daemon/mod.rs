@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    control::{Anchor, Asked, Away, Ended, Next, Running, Status},
+    control::{Anchor, Asked, Away, Ended, Next, Running, Status, Witness},
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError, jitter},
@@ -115,6 +115,8 @@ pub struct Daemon {
     held: watch::Sender<Option<String>>,
     /// What a status says of the timestamp authorities.
     anchors: Option<watch::Receiver<Vec<Anchor>>>,
+    /// … and of the witnesses.
+    witnesses: Option<watch::Receiver<Vec<Witness>>>,
     /// Made when the clock may be believed and the plan is in force.
     scheduler: Option<Scheduler>,
     paused: Option<String>,
@@ -174,6 +176,7 @@ impl Daemon {
             clock_said: None,
             held: watch::Sender::new(None),
             anchors: None,
+            witnesses: None,
             scheduler: None,
             paused: None,
             restate_at: None,
@@ -199,6 +202,11 @@ impl Daemon {
     /// Has a status say this of the timestamp authorities.
     pub fn show_anchors(&mut self, anchors: watch::Receiver<Vec<Anchor>>) {
         self.anchors = Some(anchors);
+    }
+
+    /// Has a status say this of the witnesses.
+    pub fn show_witnesses(&mut self, witnesses: watch::Receiver<Vec<Witness>>) {
+        self.witnesses = Some(witnesses);
     }
 
     /// Keeps the schedules until the first signal, then stops within its deadline; a second signal ends it at once. `asked` brings
@@ -547,6 +555,7 @@ impl Daemon {
             checkpoint: status.checkpoint,
             last_sealed: self.pipeline.last_sealed(),
             anchors: self.anchors.as_ref().map(|anchors| anchors.borrow().clone()).unwrap_or_default(),
+            witnesses: self.witnesses.as_ref().map(|witnesses| witnesses.borrow().clone()).unwrap_or_default(),
             running: running.into_iter().map(|(job, slot)| Running { job, slot }).collect(),
             next: next.into_iter().map(|(job, slot)| Next { job, slot }).collect(),
             last: self.last.iter().cloned().collect(),
