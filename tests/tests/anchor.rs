@@ -326,7 +326,7 @@ fn a_token_in_a_seal_is_not_waited_for_and_what_is_sealed_stays_the_same_over_a_
         all.into_iter().filter(|path| path.to_str().unwrap().ends_with(suffix)).collect()
     };
     until("a token to come", || !spooled(".tsr").is_empty());
-    assert_eq!(spooled(".sigstore.json"), [PathBuf::new(); 0]);
+    assert!(spooled(".sigstore.json").is_empty());
 
     // The archive is back, but takes no bundle: the entry is sealed with what has come, and waits again.
     fs::rename(&away, &mounted).unwrap();
