@@ -5,7 +5,10 @@
 //! `receipts.2.pem` and so on, by the revision that names them first: `keys.json` says which of them is in use, so that a new key comes
 //! into use by the one replacement of that file.
 
+mod kms;
+mod pkcs11;
 mod place;
+mod service;
 mod shared;
 mod succession;
 
@@ -28,6 +31,8 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::succession::ended;
 pub use self::{
+    kms::KmsConfig,
+    pkcs11::Pkcs11Config,
     place::Place,
     shared::SharedKeys,
     succession::{Change, draft, install},
@@ -335,6 +340,7 @@ pub fn make_with(
     let root = root.or_else(|| own_root.as_ref().map(|key| *key.public())).expect("one of them is there");
     let public = |place: &Place| match place {
         Place::File(path) => make_key(disk, path).map(|key| *key.public()),
+        service => service.ask_public(),
     };
     let receipts = public(&paths.receipts)?;
     let checkpoint = public(&paths.checkpoint)?;

@@ -119,6 +119,41 @@ pub fn request(port: u16, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8
     (status, answer.split_off(end + 4))
 }
 
+/// AWS KMS with Ed25519 keys, which no simulator has.
+pub struct Kms {
+    server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl Kms {
+    /// Starts it without a key.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a scratch directory can be made");
+        let server = Server::start("aws_kms.py", &["serve", &directory.path().display().to_string()]);
+        Self { server, directory }
+    }
+
+    /// Makes the key `alias/<alias>`, of the kind `ed25519` or `p256`.
+    pub fn make(&self, alias: &str, kind: &str) {
+        let made = python().args(["aws_kms.py", "key"]).arg(self.directory.path()).args([alias, kind]).status();
+        assert!(made.expect("Python starts").success(), "{alias}");
+    }
+
+    /// Whether from now on it is `away`, answers `throttle` or `denied`, or signs something `wrong`.
+    pub fn is(&self, fault: &str, now: bool) {
+        let file = self.directory.path().join(fault);
+        match now {
+            true => std::fs::write(file, "").expect("a file can be written"),
+            false => std::fs::remove_file(file).expect("the file was there"),
+        }
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    pub fn endpoint(&self) -> String {
+        self.server.endpoint()
+    }
+}
+
 /// moto alone, without images that nobody made and without permissions.
 pub struct Moto(Server);
 

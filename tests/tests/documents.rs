@@ -13,6 +13,7 @@ use agent::config::{
     ArchiveConfig, AuthorityConfig, Config, ControlsConfig, JobConfig, KeyConfig, LogConfig, Period, ScheduleConfig,
     SigningConfig, SourceConfig, TimestampsConfig,
 };
+use agent::keystore::{KmsConfig, Pkcs11Config};
 use agent::witness::config::WitnessConfig;
 use collectors::{
     aws::config::{AwsConfig, ExceptAccount, ExceptRegion, Organization, RetryConfig},
@@ -259,7 +260,7 @@ fn keys<T: DeserializeOwned>() -> Vec<String> {
 
 /// Every key of the configuration; those with keys inside are left to them.
 fn settings() -> BTreeSet<String> {
-    let inside: [(&str, Vec<String>); 22] = [
+    let inside: [(&str, Vec<String>); 26] = [
         ("", keys::<Config>()),
         ("period.", keys::<Period>()),
         ("archive.", keys::<ArchiveConfig>()),
@@ -268,6 +269,10 @@ fn settings() -> BTreeSet<String> {
         ("signing.", keys::<SigningConfig>()),
         ("signing.receipts.", keys::<KeyConfig>()),
         ("signing.checkpoints.", keys::<KeyConfig>()),
+        ("signing.receipts.kms.", keys::<KmsConfig>()),
+        ("signing.checkpoints.kms.", keys::<KmsConfig>()),
+        ("signing.receipts.pkcs11.", keys::<Pkcs11Config>()),
+        ("signing.checkpoints.pkcs11.", keys::<Pkcs11Config>()),
         ("signing.witnesses[].", keys::<WitnessConfig>()),
         ("signing.timestamps.", keys::<TimestampsConfig>()),
         ("signing.timestamps.authorities[].", keys::<AuthorityConfig>()),

@@ -132,8 +132,11 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
     }
     if paths != configured {
         println!("The configuration names other files. To use these:\nsigning:");
-        println!("  receipts: {{file: {}}}", paths.receipts);
-        println!("  checkpoints: {{file: {}}}", paths.checkpoint);
+        for (name, place) in [("receipts", &paths.receipts), ("checkpoints", &paths.checkpoint)] {
+            if let Some(path) = place.file() {
+                println!("  {name}: {{file: {}}}", path.display());
+            }
+        }
         println!("  keys: {}", paths.keys.display());
     }
     Ok(())

@@ -6,6 +6,7 @@
 
 mod duration;
 mod effective;
+mod key;
 mod layers;
 mod problems;
 mod settings;
@@ -21,11 +22,12 @@ use std::{
 
 use collectors::contract::Source;
 pub use duration::{BadDuration, Duration};
+pub use key::KeyConfig;
 use layers::Layer;
 pub use problems::{ConfigError, Problem};
 pub use settings::{
-    ArchiveConfig, ArchivePlace, AuthorityConfig, Config, ControlsConfig, JobConfig, JobSettings, KeyConfig, LogConfig,
-    LogFormat, LogLevel, Period, ScheduleConfig, SigningConfig, SourceConfig, TimestampsConfig, Wish,
+    ArchiveConfig, ArchivePlace, AuthorityConfig, Config, ControlsConfig, JobConfig, JobSettings, LogConfig, LogFormat,
+    LogLevel, Period, ScheduleConfig, SigningConfig, SourceConfig, TimestampsConfig, Wish,
 };
 use tree::Node;
 pub(crate) use validate::is_origin;

@@ -56,7 +56,7 @@ impl fmt::Display for ConfigError {
 pub(super) fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let words = ["password", "passphrase", "secret", "token", "private_key", "api_key", "credential"];
-    let places = ["_file", "_path", "_id", "_env"];
+    let places = ["_file", "_path", "_id", "_env", "_label"];
     words.iter().any(|word| key.contains(word)) && !places.iter().any(|end| key.ends_with(end))
 }
 

@@ -13,12 +13,8 @@ use collectors::{aws::config::AwsConfig, host::config::HostConfig};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use super::duration::Duration;
-use crate::{
-    archive::s3::S3Config,
-    keystore::{Paths, Place},
-    witness::config::WitnessConfig,
-};
+use super::{duration::Duration, key::KeyConfig};
+use crate::{archive::s3::S3Config, keystore::Paths, witness::config::WitnessConfig};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,14 +157,6 @@ pub struct SigningConfig {
     /// Who is shown every checkpoint, and signs those that continue the one before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<WitnessConfig>,
-}
-
-/// A private key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyConfig {
-    /// A PKCS#8 PEM file of mode 0600. Keys that followed it lie beside it: `receipts.2.pem` beside `receipts.pem`.
-    pub file: PathBuf,
 }
 
 /// `signing.timestamps`: RFC 3161.
@@ -405,8 +393,8 @@ impl Default for SigningConfig {
     fn default() -> Self {
         let file = |name: &str| Path::new(KEYS).join(name);
         Self {
-            receipts: KeyConfig { file: file("receipts.pem") },
-            checkpoints: KeyConfig { file: file("checkpoint.pem") },
+            receipts: KeyConfig::file(file("receipts.pem")),
+            checkpoints: KeyConfig::file(file("checkpoint.pem")),
             keys: file("keys.json"),
             earlier: Vec::new(),
             timestamps: TimestampsConfig::default(),
@@ -469,12 +457,12 @@ pub struct JobSettings {
 }
 
 impl Config {
-    /// The files that the agent signs with.
+    /// Where the keys are that the agent signs with.
     pub fn key_paths(&self) -> Paths {
         Paths {
-            receipts: Place::File(self.signing.receipts.file.clone()),
-            checkpoint: Place::File(self.signing.checkpoints.file.clone()),
-            earlier: self.signing.earlier.iter().map(|key| Place::File(key.file.clone())).collect(),
+            receipts: self.signing.receipts.place(),
+            checkpoint: self.signing.checkpoints.place(),
+            earlier: self.signing.earlier.iter().map(KeyConfig::place).collect(),
             keys: self.signing.keys.clone(),
         }
     }

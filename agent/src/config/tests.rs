@@ -46,7 +46,7 @@ fn nothing_written_is_this_host_into_evidence() {
     }
     let config = Config::default();
     assert_eq!(config.archive.directory, Some(PathBuf::from("./evidence")));
-    assert_eq!(config.signing.receipts.file, PathBuf::from("./evidence.keys/receipts.pem"));
+    assert_eq!(config.signing.receipts.file, Some(PathBuf::from("./evidence.keys/receipts.pem")));
     assert_eq!((config.sources.len(), config.sources[0].name.as_str()), (1, "this"));
 }
 
@@ -172,7 +172,7 @@ fn unknown_keys_are_refused_with_the_one_that_is_meant() {
         refused(
             "orgin: a\narchive:\n  s3: {buket: b}\n  directry: x\njobs:\n- colector: host/a\n  collector: host/a\n- schedule: '@daily'\n\
              sources:\n- name: this\n  host:\n    rooot: /\n    restic:\n    - {name: n, repository: r, password: hunter2}\n\
-             whatever.this: 1\nsigning: {receipts: {kms: alias/x}}\n"
+             whatever.this: 1\nsigning: {receipts: {kmz: alias/x}}\n"
         ),
         [
             "c.yaml:1: orgin: unknown key; did you mean `origin`?",
@@ -186,8 +186,7 @@ fn unknown_keys_are_refused_with_the_one_that_is_meant() {
              and name the file (`password_file`)",
             "c.yaml:14: sources[0].host.restic[0]: the key `password_file` is missing",
             "c.yaml:15: whatever.this: unknown key; what is inside is written inside, indented",
-            "c.yaml:16: signing.receipts.kms: unknown key; known are file",
-            "c.yaml:16: signing.receipts: the key `file` is missing",
+            "c.yaml:16: signing.receipts.kmz: unknown key; did you mean `kms`?",
         ]
     );
 }
@@ -359,9 +358,38 @@ fn what_types_do_not_refuse_is_refused_at_its_key() {
             "c.yaml:11: schedule.attempts: a run has from 1 to 20 attempts",
             "c.yaml:11: schedule.grace: 1s500ms is not whole seconds, which the plan states",
             "c.yaml:11: schedule.spread: longer than start_within: runs would be missed before they start",
-            "c.yaml:12: signing.checkpoints.file: receipts and checkpoints are signed with two keys: name another file",
+            "c.yaml:12: signing.checkpoints: receipts and checkpoints are signed with two keys: name another one",
         ]
     );
+}
+
+#[test]
+fn a_key_is_in_one_place_and_what_names_it_is_checked() {
+    let written = "signing:\n  receipts: {kms: alias/receipts}\n  checkpoints:\n    pkcs11: {module: /lib/hsm.so, token_label: t, \
+                   label: k, pin_file: /run/pin}\n";
+    let loaded = load(written).unwrap();
+    let key = loaded.config.signing.receipts.kms.clone().unwrap();
+    assert_eq!((key.key.as_str(), key.region), ("alias/receipts", None));
+    assert_eq!(loaded.config.signing.receipts.file, None);
+    // What `evidenced config` prints is read again as the same, the token's label with it.
+    assert_eq!(load(&loaded.effective()).unwrap().config, loaded.config);
+    assert_eq!(
+        invalid(
+            "signing:\n  receipts: {kms: {key: 'a b', region: Ireland, external_id: x1}, file: k.pem}\n  checkpoints:\n    pkcs11: \
+             {module: /m.so, slot: 1, token_label: t, pin_file: p}\n  earlier: [{}]\n"
+        ),
+        [
+            "c.yaml:2: signing.receipts: a key is in one place: write one of `file`, `kms` and `pkcs11`",
+            "c.yaml:2: signing.receipts.kms.key: is no key: write its ARN, its id or `alias/…`",
+            "c.yaml:2: signing.receipts.kms.region: \"Ireland\" is no region: write it as `eu-west-1`",
+            "c.yaml:2: signing.receipts.kms.external_id: is for assuming a `role`, and there is none",
+            "c.yaml:4: signing.checkpoints.pkcs11.label: write the key's `label` or its `id`",
+            "c.yaml:4: signing.checkpoints.pkcs11.slot: is written beside `token_label`: name the token by one of them",
+            "c.yaml:5: signing.earlier[0]: a key is in one place: write one of `file`, `kms` and `pkcs11`",
+        ]
+    );
+    let wrong = load("signing: {receipts: {kms: {alias: x}}}").unwrap_err();
+    assert!(wrong.contains("c.yaml:1: signing.receipts.kms.alias: unknown key"), "{wrong}");
 }
 
 #[test]

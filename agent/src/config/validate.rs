@@ -69,22 +69,12 @@ impl Check<'_> {
         if config.period.is_some_and(|period| period.from > period.to) {
             self.refuse("period.to", "the period ends before it begins");
         }
-        for (key, path) in [
-            ("state_dir", &config.state_dir),
-            ("signing.receipts.file", &config.signing.receipts.file),
-            ("signing.checkpoints.file", &config.signing.checkpoints.file),
-            ("signing.keys", &config.signing.keys),
-        ] {
+        for (key, path) in [("state_dir", &config.state_dir), ("signing.keys", &config.signing.keys)] {
             if path.as_os_str().is_empty() {
                 self.refuse(key, "the path is empty");
             }
         }
-        if config.signing.receipts == config.signing.checkpoints {
-            self.refuse(
-                "signing.checkpoints.file",
-                "receipts and checkpoints are signed with two keys: name another file",
-            );
-        }
+        self.keys();
         self.archive();
         self.timestamps();
         self.witnesses();
@@ -99,6 +89,23 @@ impl Check<'_> {
         }
         if config.max_spool_bytes.is_some_and(|bytes| bytes < 1 << 20) {
             self.refuse("max_spool_bytes", "a bundle needs room: at least 1048576 (1 MiB)");
+        }
+    }
+
+    fn keys(&mut self) {
+        let signing = &self.loaded.config.signing;
+        let two = [
+            ("signing.receipts".to_owned(), &signing.receipts),
+            ("signing.checkpoints".to_owned(), &signing.checkpoints),
+        ];
+        let earlier = signing.earlier.iter().enumerate().map(|(at, key)| (format!("signing.earlier[{at}]"), key));
+        for (name, key) in two.into_iter().chain(earlier) {
+            for (key, message) in key.problems() {
+                self.refuse(&format!("{name}{key}"), message);
+            }
+        }
+        if signing.receipts == signing.checkpoints {
+            self.refuse("signing.checkpoints", "receipts and checkpoints are signed with two keys: name another one");
         }
     }
 

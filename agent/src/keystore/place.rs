@@ -6,16 +6,29 @@ use std::{
     sync::Arc,
 };
 
-use signing::keys::{KeySet, Signer, Use};
+use signing::keys::{KeySet, PublicKey, Signer, Use};
 
-use super::{KeystoreError, read_key};
+use super::{
+    KeystoreError,
+    kms::{KmsConfig, KmsKey},
+    pkcs11::{Pkcs11Config, Token},
+    read_key,
+    service::{Service, ServiceError, ServiceKey},
+};
 
 /// Where a key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// In a PKCS#8 PEM file of mode 0600, or in one that followed it and lies beside it.
     File(PathBuf),
+    /// In AWS KMS.
+    Kms(Box<KmsConfig>),
+    /// In a token.
+    Pkcs11(Box<Pkcs11Config>),
 }
+
+/// Signed to see whether a key can: neither a DSSE envelope's bytes nor a note's.
+const TRIAL: &[u8] = b"evidenced asks whether this key signs";
 
 /// A key that was found, and where.
 pub(super) type Found = (String, Arc<dyn Signer>);
@@ -25,6 +38,7 @@ impl Place {
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::File(path) => Some(path),
+            Self::Kms(_) | Self::Pkcs11(_) => None,
         }
     }
 
@@ -33,11 +47,12 @@ impl Place {
     pub fn in_dir(&self, dir: &Path, name: &str) -> Self {
         match self {
             Self::File(_) => Self::File(dir.join(name)),
+            service => service.clone(),
         }
     }
 
     /// Every key of the place: of a file, all of its family, the newest first.
-    pub(super) fn open(&self, _set: &KeySet, _use: Use) -> Result<Vec<Found>, KeystoreError> {
+    pub(super) fn open(&self, set: &KeySet, use_: Use) -> Result<Vec<Found>, KeystoreError> {
         match self {
             Self::File(path) => {
                 let mut found: Vec<Found> = Vec::new();
@@ -46,7 +61,48 @@ impl Place {
                 }
                 Ok(found)
             }
+            service => {
+                let Some(asked) = service.service() else { return Ok(Vec::new()) };
+                // A key that cannot sign is told from one that can before anything waits for it.
+                let tried = asked.public().and_then(|public| asked.sign(TRIAL).map(|_| public));
+                let public = match (tried, set.in_use(use_)) {
+                    (Ok(public), _) => public,
+                    // What it signs later is checked against that key.
+                    (Err(ServiceError::Away(why)), Some(entry)) => {
+                        tracing::error!(
+                            "{service} does not answer; what is collected waits for it in the spool: {why}"
+                        );
+                        entry.spki
+                    }
+                    (Err(error), _) => return Err(service.refused(error)),
+                };
+                Ok(vec![(service.to_string(), Arc::new(ServiceKey::new(public, asked)))])
+            }
         }
+    }
+}
+
+impl Place {
+    /// The public half of its key, of a service that must answer.
+    pub(super) fn ask_public(&self) -> Result<PublicKey, KeystoreError> {
+        match self {
+            Self::File(path) => read_key(path).map(|key| *key.public()),
+            Self::Kms(config) => KmsKey::new((**config).clone()).public().map_err(|error| self.refused(error)),
+            Self::Pkcs11(config) => Token::new((**config).clone()).public().map_err(|error| self.refused(error)),
+        }
+    }
+
+    /// The key service; none: it is a file.
+    fn service(&self) -> Option<Box<dyn Service>> {
+        match self {
+            Self::File(_) => None,
+            Self::Kms(config) => Some(Box::new(KmsKey::new((**config).clone()))),
+            Self::Pkcs11(config) => Some(Box::new(Token::new((**config).clone()))),
+        }
+    }
+
+    fn refused(&self, error: ServiceError) -> KeystoreError {
+        KeystoreError::Service { place: self.to_string(), source: Box::new(error) }
     }
 }
 
@@ -54,6 +110,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
+            Self::Kms(config) => write!(f, "kms key {}", config.key),
+            Self::Pkcs11(config) => f.write_str(&config.name()),
         }
     }
 }

@@ -60,6 +60,8 @@ pub fn draft(disk: &Disk, paths: &Paths, change: &Change, now: Utc) -> Result<Dr
         let place = paths.of(use_);
         let new = match place {
             Place::File(path) => *make_key(disk, &place::successor(path, set.revision))?.public(),
+            // The operator has made it there, and the configuration names it.
+            service => service.ask_public()?,
         };
         if !change.lost {
             consents.push(signer(paths, &set, use_, &old)?);

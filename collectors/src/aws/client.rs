@@ -239,7 +239,7 @@ pub(super) async fn send(sending: Sending, client: &SharedHttpClient, limits: &L
 }
 
 /// A body that is in memory, without copying it.
-fn bytes_of(body: &SdkBody) -> Bytes {
+pub(super) fn bytes_of(body: &SdkBody) -> Bytes {
     let mut again = body.try_clone().unwrap_or_else(SdkBody::empty);
     match Pin::new(&mut again).poll_frame(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),

@@ -11,6 +11,7 @@ pub mod encode;
 pub mod endpoint;
 pub mod errors;
 mod iam;
+pub mod kms;
 pub mod operations;
 pub mod policy;
 pub mod redact;

@@ -262,7 +262,7 @@ fn is_bucket(name: &str) -> bool {
 }
 
 /// `https://host[:port]`, also with a path.
-fn is_endpoint(url: &str) -> bool {
+pub(crate) fn is_endpoint(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
     let host = rest.split('/').next().unwrap_or_default();
     !host.is_empty() && !host.contains('@') && !url.contains(['?', '#', ' '])

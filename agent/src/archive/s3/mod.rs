@@ -18,6 +18,7 @@ use signing::digest::Digest;
 use tokio::runtime::Handle;
 
 pub use client::{AskAt, Failure, Store};
+pub(crate) use config::is_endpoint;
 pub use config::{LockMode, ObjectLock, S3Config, TRIAL};
 pub use probe::{Answer, Found, PROBE, Property};
 pub use read::{Listed, Object, S3Reader};
