@@ -32,7 +32,8 @@ impl Agent {
 
     fn configure(&self, receipts: &str, checkpoints: &str, earlier: &str) {
         let yaml = format!(
-            "append_every: 1s\nsigning:\n  receipts: {receipts}\n  checkpoints: {checkpoints}\n  keys: keys/keys.json\n  earlier: {earlier}\n"
+            "append_every: 1s\nsigning:\n  receipts: {receipts}\n  checkpoints: {checkpoints}\n  keys: keys/keys.json\n  \
+             earlier: {earlier}\n"
         );
         fs::write(self.place.path().join("evidenced.yaml"), yaml).unwrap();
     }

@@ -61,7 +61,7 @@ class Kms(http.server.BaseHTTPRequestHandler):
         if (self.directory / "away").exists():
             raise Refused("KMSInternalException", "The request was rejected because an internal exception occurred.", 500)
         if (self.directory / "throttle").exists():
-            raise Refused("ThrottlingException", "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
+            raise Refused("ThrottlingException", "You have exceeded the rate at which you may call KMS.")
         authorization = self.headers.get("authorization", "")
         if not authorization.startswith("AWS4-HMAC-SHA256 Credential=") or "/kms/aws4_request" not in authorization:
             raise Refused("MissingAuthenticationTokenException", "Request is missing Authentication Token")

@@ -1,5 +1,6 @@
-//! A key in a token that is reached through PKCS#11 (OASIS, version 2.40 and later; Ed25519 as version 3.0 has it, `CKM_EDDSA`). The PIN is in a
-//! file of mode 0600, is read when the token is opened, and is wiped from memory after.
+//! A key in a token that is reached through PKCS#11 (OASIS, version 2.40 and later; Ed25519 as version 3.0 has it, `CKM_EDDSA`). The PIN is
+//! in a file of mode 0600, is read when the token is opened, and is wiped from memory after, unless it was wrong: then it is kept, so that
+//! it is not tried again.
 
 use std::{
     collections::BTreeMap,

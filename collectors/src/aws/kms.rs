@@ -1,5 +1,5 @@
-//! AWS KMS as a signer: `GetPublicKey` and `Sign` for keys of the spec `ECC_NIST_EDWARDS25519`, over JSON 1.1 (AWS KMS API Reference). It needs
-//! neither the SDK's client for KMS nor any right but `kms:GetPublicKey` and `kms:Sign` on the key.
+//! AWS KMS as a signer: `GetPublicKey` and `Sign` for keys of the spec `ECC_NIST_EDWARDS25519`, over JSON 1.1 (AWS KMS API Reference). It
+//! needs neither the SDK's client for KMS nor any right but `kms:GetPublicKey` and `kms:Sign` on the key.
 
 use std::{
     path::PathBuf,
