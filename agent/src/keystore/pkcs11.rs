@@ -202,13 +202,13 @@ impl Token {
         let slot = self.slot(&context)?;
         let session = context.open_ro_session(slot).map_err(|e| self.failed("open a session", &e))?;
         let pin = self.pin()?;
-        if module.wrong.iter().any(|(config, wrong)| *config == self.config && *wrong == pin) {
+        if module.wrong.iter().any(|(config, wrong)| self.is_same_token(config) && *wrong == pin) {
             return Err(self.wrong_pin("was wrong before, and is not tried again"));
         }
         match session.login(UserType::User, Some(&AuthPin::new(pin.as_str().into()))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
             Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
-                module.wrong.retain(|(config, _)| *config != self.config);
+                module.wrong.retain(|(config, _)| !self.is_same_token(config));
                 module.wrong.push((self.config.clone(), pin));
                 return Err(self.wrong_pin("is wrong"));
             }
@@ -219,6 +219,11 @@ impl Token {
         }
         let private = self.find(&session, ObjectClass::PRIVATE_KEY)?;
         Ok(Open { session, private })
+    }
+
+    /// Whether another key is in the same token: a PIN is the token's.
+    fn is_same_token(&self, other: &Pkcs11Config) -> bool {
+        (&other.token_label, other.slot) == (&self.config.token_label, self.config.slot)
     }
 
     fn pin(&self) -> Result<Zeroizing<String>, ServiceError> {
