@@ -13,20 +13,28 @@ use serde_json::Value;
 /// The program, built once for a test run with the profile of the tests.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        // `cargo test -p tests` alone does not build another package's program.
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "evidenced", "--bin", "evidenced"])
-            .current_dir(workspace())
-            .status()
-            .expect("cargo starts");
-        assert!(built.success(), "the program does not build");
-        let test = std::env::current_exe().expect("a test knows its own file");
-        // target/debug/deps/<test> → target/debug/evidenced
-        let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
-        profile.join("evidenced")
-    })
+    PROGRAM.get_or_init(|| built("evidenced"))
+}
+
+/// `evidenced-verify`, built likewise.
+pub fn verifier() -> &'static Path {
+    static VERIFIER: OnceLock<PathBuf> = OnceLock::new();
+    VERIFIER.get_or_init(|| built("evidenced-verify"))
+}
+
+/// The program of the package of this name. `cargo test -p tests` alone does not build another package's program.
+fn built(name: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", name, "--bin", name])
+        .current_dir(workspace())
+        .status()
+        .expect("cargo starts");
+    assert!(built.success(), "{name} does not build");
+    let test = std::env::current_exe().expect("a test knows its own file");
+    // target/debug/deps/<test> → target/debug/<name>
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    profile.join(name)
 }
 
 /// The root of the repository.

@@ -22,7 +22,7 @@ use collectors::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signing::{statement::Cause, verify::Code};
-use tests::program::{files, program, text, workspace};
+use tests::program::{files, program, text, verifier, workspace};
 
 fn read(name: &str) -> String {
     fs::read_to_string(workspace().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
@@ -174,6 +174,7 @@ fn every_command_in_the_readmes_table_exists_with_its_options_and_every_command_
 
 #[test]
 fn every_command_line_in_the_documents_exists_with_its_options() {
+    let alone = text(&Command::new(verifier()).arg("--help").output().unwrap().stdout);
     let mut seen = 0;
     for page in pages() {
         let name = page.file_name().unwrap().to_string_lossy().into_owned();
@@ -188,6 +189,12 @@ fn every_command_line_in_the_documents_exists_with_its_options() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let words = match words.as_slice() {
                 ["evidenced", rest @ ..] => rest,
+                ["evidenced-verify", rest @ ..] => {
+                    for option in rest.iter().filter(|word| word.starts_with("--")) {
+                        assert!(alone.contains(&format!("{option} ")), "{name}: evidenced-verify has no {option}");
+                    }
+                    continue;
+                }
                 ["cargo", "run", rest @ ..] => match rest.iter().position(|word| *word == "--") {
                     Some(at) => &rest[at + 1..],
                     None => continue,
