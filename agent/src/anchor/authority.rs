@@ -53,7 +53,7 @@ pub enum AskError {
     #[error("it answered with {0:?}, not with {REPLY}")]
     MediaType(String),
     /// A token that must not be kept.
-    #[error("its answer is refused: {}", signing::errors::chain(.0))]
+    #[error("its answer is refused")]
     Token(#[from] TokenError),
 }
 

@@ -44,7 +44,7 @@ const AHEAD: Duration = Duration::from_secs(120);
 enum AnchorError {
     #[error(transparent)]
     Ask(#[from] AskError),
-    #[error("the token cannot be stored: {}", chain(.0))]
+    #[error("the token cannot be stored")]
     Archive(#[from] ArchiveError),
     #[error("the token cannot be stored: the archive did not answer within {} s", .0.as_secs())]
     ArchiveSlow(Duration),

@@ -17,11 +17,23 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.place, &self.key] {
             if !part.is_empty() {
-                write!(f, "{part}: ")?;
+                write!(f, "{}: ", on_one_line(part))?;
             }
         }
         f.write_str(&self.message)
     }
+}
+
+/// A key as it was written may have line feeds in it, and a mistake is told on one line.
+fn on_one_line(text: &str) -> String {
+    text.chars().fold(String::new(), |mut line, c| {
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
+        line
+    })
 }
 
 /// A configuration that is refused: every mistake that was found.

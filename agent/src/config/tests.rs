@@ -462,6 +462,11 @@ proptest::proptest! {
 }
 
 #[test]
+fn a_key_with_a_line_feed_in_it_is_refused_on_one_line() {
+    assert!(refused("? origin|\n\n  origin")[0].starts_with("c.yaml:1: origin|\\norigin: unknown key"));
+}
+
+#[test]
 fn an_authority_is_an_address_or_a_mapping_and_nobody_is_asked_who_is_not_named() {
     assert!(load("").unwrap().config.signing.timestamps.authorities.is_empty());
     let loaded = load(
