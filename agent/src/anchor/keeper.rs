@@ -302,7 +302,7 @@ fn cause(why: &str) -> String {
     why.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
-/// How many seconds a token's time is ahead of the clock (less than 0: behind), where that is more than [`APART`].
+/// How many seconds a token's time is ahead of the clock (less than 0: behind), where that is more than a minute.
 pub fn apart(earliest: Utc, latest: Utc, now: Utc) -> Option<i64> {
     let limit = i64::try_from(APART.as_secs()).unwrap_or(i64::MAX);
     let (ahead, behind) = ((earliest - now).num_seconds(), (now - latest).num_seconds());
