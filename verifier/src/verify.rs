@@ -28,7 +28,7 @@ pub struct How {
     /// The owner's root key, by the fingerprint that you were given before (SHA256:…)
     #[arg(long, value_name = "FINGERPRINT")]
     trust: String,
-    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest trusted time, else the newest entry
+    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest trusted time or entry, whichever is later
     #[arg(long, value_name = "INSTANT")]
     as_of: Option<Utc>,
     /// Print the verdict as JSON

@@ -262,8 +262,9 @@ fn run(
 
     let (as_of, as_of_from) = match (options.as_of, growth.newest, walked.order.newest_entry) {
         (Some(given), _, _) => (given, "given"),
-        (None, Some(trusted), _) => (trusted, "trusted_time"),
-        (None, None, newest) => (newest.unwrap_or_default(), "newest_entry"),
+        // The later of the two: where authorities were away, the slots since then are judged all the same.
+        (None, Some(trusted), newest) if newest.is_none_or(|newest| newest <= trusted) => (trusted, "trusted_time"),
+        (None, _, newest) => (newest.unwrap_or_default(), "newest_entry"),
     };
     let objects = objects::Objects {
         reader,

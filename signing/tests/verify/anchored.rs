@@ -154,7 +154,31 @@ fn the_newest_token_that_is_gone_takes_its_time_away_and_the_verdict_says_so() {
     let verdict = judge(&memory);
     assert_eq!(verdict.findings, []);
     assert_eq!((verdict.time.entries.both, verdict.time.entries.below), (3, 1));
-    assert_eq!(verdict.as_of, Some(minute(32) - TimeDelta::seconds(1)));
+    assert_eq!(verdict.time.newest, Some(minute(32) - TimeDelta::seconds(1)));
+    assert_eq!((verdict.as_of, verdict.as_of_from), (verdict.newest_entry_at, "newest_entry"));
+}
+
+#[test]
+fn slots_after_the_newest_token_are_judged_although_no_authority_answered_since() {
+    let (anchored, last) = (at("2026-11-22T05:05:00Z"), at("2026-11-22T09:05:00Z"));
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(dir.path());
+    writer.now = minute(0);
+    writer.keys(&key_set(1));
+    writer.plan(&["host/accounts"], "started");
+    writer.now = minute(60);
+    writer.run(&job("host/accounts"), Some(minute(0)));
+    writer.run(&job("host/accounts"), Some(minute(60)));
+    writer.append();
+    writer.anchor(tsa(), anchored);
+    // Four hours without a token, and with nothing but a run by hand at their end.
+    writer.now = last;
+    writer.run(&job("host/sshd"), None);
+    writer.append();
+    let verdict = judge(&Memory::read(dir.path()));
+    assert_eq!(codes(&verdict), ["SLOT-MISSING"]);
+    let says = &verdict.findings[0].says;
+    assert!(says.contains("3 slots of host/accounts@this from 2026-11-22T06:00:00Z to 2026-11-22T08:00:00Z"), "{says}");
 }
 
 #[test]
