@@ -245,13 +245,15 @@ const READERS: [&str; 2] = ["log", "log-aics"];
 #[test]
 fn sumdb_of_go_and_aics_tlog_of_pypi_audit_a_log_of_several_tiles_and_refuse_what_was_changed() {
     let place = collected();
+    // Asked for here: seals of one day are named by their digests, in no order of time.
+    let (first, _) = grow::receipt(&place);
     grow(&place, 200, &|_| Vec::new());
     let kept = place.path().join("kept");
     fs::copy(place.origin().join("checkpoint"), &kept).unwrap();
     let fork = place.path().join("fork");
     copy(&place.path().join("evidence"), &fork);
     grow(&place, 120, &|_| Vec::new());
-    let auditor = auditor(&place, &grow::receipt(&place).0).with("KEPT", &kept);
+    let auditor = auditor(&place, &first).with("KEPT", &kept);
     auditor.accepts(PAGE, "vkeys");
     for reader in READERS {
         let lines = auditor.accepts(PAGE, reader);
