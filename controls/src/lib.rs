@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod check;
+mod control;
 mod evaluate;
 mod kept;
 mod results;
@@ -17,6 +18,10 @@ pub use catalogue::{
     catalogue, item,
 };
 pub use check::{Check, CheckError, Join, parse_checks};
+pub use control::{
+    Control, ControlSet, DatedBy, EntityControl, Expectation, FORMAT as CONTROLS_FORMAT, FrameworkSet, Frequency,
+    Hipaa, HipaaRole, ScopedCheck, ScopedJob, TreatmentSet,
+};
 pub use evaluate::Evaluator;
 pub use results::{
     CheckResult, Counts, Criteria, Definition, Outcome, Population, PopulationResult, PopulationState, Results,

@@ -22,20 +22,12 @@ use crate::{
     text,
 };
 
-/// What an archive is verified against, and how: the same for every program that verifies.
+/// Under which keys an archive is read.
 #[derive(Debug, Clone, clap::Args)]
-pub struct How {
+pub struct Under {
     /// The owner's root key, by the fingerprint that you were given before (SHA256:…)
     #[arg(long, value_name = "FINGERPRINT")]
     trust: String,
-    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest trusted time or entry, whichever is later
-    #[arg(long, value_name = "INSTANT")]
-    as_of: Option<Utc>,
-    /// Print the verdict as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    days: Dates,
     /// Which log of the archive, where it holds several
     #[arg(long)]
     origin: Option<String>,
@@ -47,12 +39,66 @@ pub struct How {
     /// How many threads; without it, one for each core, and more for a bucket
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+}
+
+/// What an archive is verified against, and how: the same for every program that verifies.
+#[derive(Debug, Clone, clap::Args)]
+pub struct How {
+    #[command(flatten)]
+    under: Under,
+    /// Judge slots and retention up to this instant (RFC 3339); without it, up to the newest trusted time or entry, whichever is later
+    #[arg(long, value_name = "INSTANT")]
+    as_of: Option<Utc>,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    days: Dates,
     /// A checkpoint of this log that you kept: proves that the log's past is the same, and looks at nothing but what was logged since
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to"])]
     since: Option<PathBuf>,
     /// A checkpoint that you kept, to be compared while everything is read; may be given several times
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+}
+
+impl Under {
+    /// What verification takes of it.
+    ///
+    /// # Errors
+    /// A fingerprint that is none, and files that cannot be read.
+    pub fn options<'a>(&self) -> anyhow::Result<Options<'a>> {
+        if !is_fingerprint(&self.trust) {
+            bail!(
+                "--trust {:?} is no key's fingerprint: that is SHA256: and 43 characters, as `evidenced collect` and `keys list` print it",
+                self.trust
+            );
+        }
+        let keys = match &self.keys {
+            None => None,
+            Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
+        };
+        Ok(Options {
+            origin: self.origin.clone(),
+            threads: self.threads,
+            keys,
+            timestamp_roots: self.outside.roots()?,
+            witnesses: self.outside.witnesses()?,
+            ..Options::trusting(&self.trust)
+        })
+    }
+
+    /// Opens an archive and verifies all of it, up to `as_of` where that is given: what is read on then rests on the verdict.
+    ///
+    /// # Errors
+    /// What cannot be opened or verified. What is wrong is a finding of the verdict.
+    pub fn verified(&self, archive: &Path, as_of: Option<Utc>, open: &Open<'_>) -> anyhow::Result<(Opened, Verdict)> {
+        let options = Options { as_of, ..self.options()? };
+        if place::package(archive)?.is_some() {
+            bail!("{} is a package, not an archive", archive.display());
+        }
+        judge_archive(archive, self, options, open)
+    }
 }
 
 /// What was judged: an archive, with what else lies in it, or a package of one entry.
@@ -119,31 +165,14 @@ fn cannot(archive: &Path, how: &How, error: &anyhow::Error) -> anyhow::Result<St
 }
 
 fn judge(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>) -> anyhow::Result<Judged> {
-    if !is_fingerprint(&how.trust) {
-        bail!(
-            "--trust {:?} is no key's fingerprint: that is SHA256: and 43 characters, as `evidenced collect` and `keys list` print it",
-            how.trust
-        );
-    }
     let part = how.days.part()?;
-    let keys = match &how.keys {
-        None => None,
-        Some(path) => Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?),
-    };
-    let since = how.since.as_deref().map(kept).transpose()?;
-    let mut options = Options {
-        trust: how.trust.clone(),
-        origin: how.origin.clone(),
-        directory: None,
+    let options = Options {
         as_of: how.as_of,
         deep,
-        threads: how.threads,
-        keys,
         part,
-        timestamp_roots: how.outside.roots()?,
-        witnesses: how.outside.witnesses()?,
-        since,
+        since: how.since.as_deref().map(kept).transpose()?,
         kept: how.checkpoint.iter().map(|path| kept(path)).collect::<anyhow::Result<_>>()?,
+        ..how.under.options()?
     };
     if let Some(package) = place::package(archive)? {
         if part.is_some() || how.as_of.is_some() || options.since.is_some() || !options.kept.is_empty() {
@@ -151,9 +180,19 @@ fn judge(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>
         }
         return Ok(Judged::Entry(Box::new(verify::entry(&*package, &options)?)));
     }
-    let opened = open(archive, how.origin.as_deref())?;
+    let (opened, verdict) = judge_archive(archive, &how.under, options, open)?;
+    Ok(Judged::Archive(Box::new(verdict), opened.beside))
+}
+
+fn judge_archive(
+    archive: &Path,
+    under: &Under,
+    mut options: Options<'_>,
+    open: &Open<'_>,
+) -> anyhow::Result<(Opened, Verdict)> {
+    let opened = open(archive, under.origin.as_deref())?;
     options.directory.clone_from(&opened.named);
-    options.threads = how.threads.or(opened.threads);
+    options.threads = under.threads.or(opened.threads);
     let meter = Meter::on_stderr();
     let verdict = verify::verify(&*opened.reader, &options, &|progress| {
         let stage = match progress.stage {
@@ -165,7 +204,7 @@ fn judge(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>
         meter.show(stage, progress.done, progress.total);
     });
     meter.clear();
-    Ok(Judged::Archive(Box::new(verdict?), opened.beside))
+    Ok((opened, verdict?))
 }
 
 /// A checkpoint from a file.
@@ -210,18 +249,14 @@ mod tests {
     fn how() -> How {
         let vectors = fs::read(vectors().join("../vectors.json")).unwrap();
         let vectors: serde_json::Value = serde_json::from_slice(&vectors).unwrap();
-        How {
+        let under = Under {
             trust: vectors["keys"]["root"]["fingerprint"].as_str().unwrap().to_owned(),
-            as_of: None,
-            json: false,
-            days: Dates::default(),
             origin: None,
             keys: None,
             outside: Outside::default(),
             threads: Some(1),
-            since: None,
-            checkpoint: Vec::new(),
-        }
+        };
+        How { under, as_of: None, json: false, days: Dates::default(), since: None, checkpoint: Vec::new() }
     }
 
     fn copy(to: &Path) {

@@ -1,0 +1,270 @@
+//! The ledger: an archive read back after it was verified, under the same checkpoint. What a finding names is not given as evidence, and
+//! what is read again is checked again, so that what was verified is what is used.
+//!
+//! # Memory
+//! One tile of the log's entries is held at a time, and as many small bundles as there are threads; a larger one is kept on disk.
+
+use std::{
+    collections::BTreeMap,
+    io::{Cursor, Read, Seek, SeekFrom, Write},
+    ops::ControlFlow,
+};
+
+use rayon::prelude::*;
+use signing::{
+    bundle::{Bundle, BundleError, MAX_UNPACKED},
+    digest::Digest,
+    log::{LogError, RootHasher, TILE_WIDTH, entries},
+    statement::Statement,
+    store::Reader,
+    verify::{Finding, Verdict},
+};
+
+/// Bundles up to this length are read into memory.
+const IN_MEMORY: u64 = 4 * 1024 * 1024;
+/// The most bytes of a document.
+const MAX_DOCUMENT: u64 = 64 * 1024 * 1024;
+
+/// A verified archive.
+pub struct Ledger<'a> {
+    reader: &'a dyn Reader,
+    verdict: &'a Verdict,
+    size: u64,
+    root: Digest,
+    refused: BTreeMap<u64, &'a Finding>,
+}
+
+impl std::fmt::Debug for Ledger<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("origin", &self.verdict.origin).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// An entry of the log that no finding names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logged {
+    /// Its place, from 0.
+    pub index: u64,
+    /// What it says.
+    pub statement: Statement,
+    /// The digest of its bytes, which names its seal.
+    pub leaf: Digest,
+}
+
+/// An archive of which nothing can be reported.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Verification could not tell what the log is.
+    #[error("the log has no head that verified: {0}")]
+    NoHead(String),
+    /// The log's tiles.
+    #[error("the log could not be read")]
+    Log(#[from] LogError),
+    /// Since verification, or by what answers differently each time.
+    #[error("the archive changed while it was read: {0}")]
+    Changed(String),
+    /// More findings than are kept, so that it is not known which entries they name.
+    #[error("verification has {0} findings, of which not all are listed: there is nothing left to rely on")]
+    TooManyFindings(u64),
+    /// An object that could not be read.
+    #[error("{name} could not be read")]
+    Read {
+        /// Its name below the origin.
+        name: String,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+}
+
+/// A bundle, or a document, that cannot be used although its entry is in order: gone after its retention, or damaged.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It is not there.
+    #[error("{0} is not in the archive")]
+    Gone(String),
+    /// Its bytes are not those that were logged.
+    #[error("{name} was changed after it was sealed: its SHA-256 is {found}")]
+    Altered {
+        /// Its name.
+        name: String,
+        /// What it is.
+        found: Digest,
+    },
+    /// It is longer than a document can be.
+    #[error("{0} is longer than a document can be")]
+    TooLong(String),
+    /// It is no bundle.
+    #[error("{name} cannot be opened")]
+    Bundle {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: BundleError,
+    },
+}
+
+/// A bundle whose bytes are those that were logged.
+pub type Opened = Bundle<Box<dyn Source>>;
+
+/// Where a bundle is read from.
+pub trait Source: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Source for T {}
+
+impl<'a> Ledger<'a> {
+    /// The archive as it was verified.
+    ///
+    /// # Errors
+    /// A log without a verified head, and more findings than are listed.
+    pub fn new(reader: &'a dyn Reader, verdict: &'a Verdict) -> Result<Self, LedgerError> {
+        let head = &verdict.checkpoint;
+        let root = match (head.root, head.root_agrees, &head.signed_by) {
+            (Some(root), Some(true), Some(_)) => root,
+            _ => return Err(LedgerError::NoHead(verdict.statement.clone())),
+        };
+        if verdict.findings_total > verdict.findings.len() as u64 {
+            return Err(LedgerError::TooManyFindings(verdict.findings_total));
+        }
+        let mut refused = BTreeMap::new();
+        for finding in &verdict.findings {
+            if let Some(index) = finding.index {
+                refused.entry(index).or_insert(finding);
+            }
+        }
+        Ok(Self { reader, verdict, size: head.size, root, refused })
+    }
+
+    /// What verification found.
+    pub fn verdict(&self) -> &'a Verdict {
+        self.verdict
+    }
+
+    /// The archive's objects.
+    pub fn reader(&self) -> &'a dyn Reader {
+        self.reader
+    }
+
+    /// Entries of the log.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Why an entry is not given as evidence.
+    pub fn refused(&self, index: u64) -> Option<&'a Finding> {
+        self.refused.get(&index).copied()
+    }
+
+    /// Every entry that no finding names, in order.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or is no longer the one that was verified; what `each` fails with.
+    pub fn entries<E: From<LedgerError>>(&self, mut each: impl FnMut(Logged) -> Result<(), E>) -> Result<(), E> {
+        self.tiles(|tile| tile.into_iter().try_for_each(&mut each))
+    }
+
+    /// Every entry that no finding names, in order, with what `read` makes of those that it is given: that is done by all cores, some ahead.
+    ///
+    /// # Errors
+    /// As [`Ledger::entries`]; the first failure of `read` in the log's order.
+    pub fn read<T: Send, E: From<LedgerError> + Send>(
+        &self,
+        read: impl Fn(&Self, &Logged) -> Result<T, E> + Sync,
+        mut each: impl FnMut(Logged, T) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        Self: Sync,
+    {
+        self.tiles(|tile| {
+            for some in tile.chunks(8 * rayon::current_num_threads()) {
+                let made: Vec<Result<T, E>> = some.par_iter().map(|logged| read(self, logged)).collect();
+                for (logged, made) in some.iter().zip(made) {
+                    each(logged.clone(), made?)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn tiles<E: From<LedgerError>>(&self, mut each: impl FnMut(Vec<Logged>) -> Result<(), E>) -> Result<(), E> {
+        let mut hasher = RootHasher::new();
+        let mut from = 0;
+        while from < self.size {
+            let to = self.size.min(from + TILE_WIDTH);
+            let mut tile = Vec::with_capacity(TILE_WIDTH as usize);
+            let mut malformed = None;
+            let read = entries(self.reader, from, to, &mut |index, leaf| {
+                hasher.push(leaf);
+                if !self.refused.contains_key(&index) {
+                    match Statement::from_bytes(leaf) {
+                        Ok(statement) => tile.push(Logged { index, statement, leaf: Statement::leaf_digest(leaf) }),
+                        Err(error) => malformed = Some(format!("entry {index}: {error}")),
+                    }
+                }
+                ControlFlow::Continue(())
+            });
+            read.map_err(LedgerError::Log)?;
+            if let Some(what) = malformed {
+                return Err(LedgerError::Changed(what).into());
+            }
+            each(tile)?;
+            from = to;
+        }
+        match hasher.root() == self.root {
+            true => Ok(()),
+            false => {
+                Err(LedgerError::Changed("its entries no longer hash to the root that was verified".into()).into())
+            }
+        }
+    }
+
+    /// The document that an entry names.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`] for what could not be asked; what is gone or changed is the inner error.
+    pub fn document(&self, statement: &Statement) -> Result<Result<Vec<u8>, Unusable>, LedgerError> {
+        let subject = &statement.subject[0];
+        let read = |source| LedgerError::Read { name: subject.name.clone(), source };
+        let Some(object) = self.reader.open(&subject.name).map_err(read)? else {
+            return Ok(Err(Unusable::Gone(subject.name.clone())));
+        };
+        let mut bytes = Vec::new();
+        object.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() as u64 > MAX_DOCUMENT {
+            return Ok(Err(Unusable::TooLong(subject.name.clone())));
+        }
+        let found = Digest::of(&bytes);
+        Ok(match found == subject.digest.sha256 {
+            true => Ok(bytes),
+            false => Err(Unusable::Altered { name: subject.name.clone(), found }),
+        })
+    }
+
+    /// The bundle of a receipt. It is read once, and what is checked is what is given.
+    ///
+    /// # Errors
+    /// As [`Ledger::document`].
+    pub fn bundle(&self, statement: &Statement) -> Result<Result<Opened, Unusable>, LedgerError> {
+        let subject = &statement.subject[0];
+        let name = || subject.name.clone();
+        let read = |source| LedgerError::Read { name: name(), source };
+        let Some(mut object) = self.reader.open(&subject.name).map_err(read)? else {
+            return Ok(Err(Unusable::Gone(name())));
+        };
+        let mut bytes = Vec::new();
+        object.by_ref().take(IN_MEMORY).read_to_end(&mut bytes).map_err(read)?;
+        let (found, source): (Digest, Box<dyn Source>) = if (bytes.len() as u64) < IN_MEMORY {
+            (Digest::of(&bytes), Box::new(Cursor::new(bytes)))
+        } else {
+            let mut copy = tempfile::tempfile().map_err(read)?;
+            copy.write_all(&bytes).map_err(read)?;
+            drop(bytes);
+            std::io::copy(&mut object, &mut copy).map_err(read)?;
+            copy.seek(SeekFrom::Start(0)).map_err(read)?;
+            let (found, _) = Digest::read(&mut copy).map_err(read)?;
+            (found, Box::new(copy))
+        };
+        if found != subject.digest.sha256 {
+            return Ok(Err(Unusable::Altered { name: name(), found }));
+        }
+        Ok(Bundle::open(source, MAX_UNPACKED).map_err(|source| Unusable::Bundle { name: name(), source }))
+    }
+}

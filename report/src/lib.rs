@@ -1,0 +1,8 @@
+//! What an auditor receives of an archive: controls over a period, deviations, populations, samples and exports. Everything rests on the
+//! [`Ledger`], the archive read back after verification; nothing here reads a clock, an environment or a network, so the same archive gives
+//! the same bytes.
+
+pub mod ledger;
+pub mod model;
+
+pub use ledger::{Ledger, LedgerError};
