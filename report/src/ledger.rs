@@ -17,7 +17,7 @@ use signing::{
     log::{LogError, RootHasher, TILE_WIDTH, entries},
     statement::Statement,
     store::Reader,
-    verify::{Finding, Verdict},
+    verify::{Code, Finding, Verdict},
 };
 
 /// Bundles up to this length are read into memory.
@@ -49,6 +49,15 @@ pub struct Logged {
     pub statement: Statement,
     /// The digest of its bytes, which names its seal.
     pub leaf: Digest,
+}
+
+/// An entry of the log, with the finding that names it, where one does: then it is no evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<'a> {
+    /// What stands in the log.
+    pub logged: Logged,
+    /// What is wrong with it.
+    pub refused: Option<&'a Finding>,
 }
 
 /// An archive of which nothing can be reported.
@@ -126,7 +135,8 @@ impl<'a> Ledger<'a> {
         }
         let mut refused = BTreeMap::new();
         for finding in &verdict.findings {
-            if let Some(index) = finding.index {
+            // A slot without a receipt is found at the plan that names it: nothing is wrong with the plan.
+            if let Some(index) = finding.index.filter(|_| finding.code != Code::SlotMissing) {
                 refused.entry(index).or_insert(finding);
             }
         }
@@ -158,7 +168,7 @@ impl<'a> Ledger<'a> {
     /// # Errors
     /// A log that cannot be read, or is no longer the one that was verified; what `each` fails with.
     pub fn entries<E: From<LedgerError>>(&self, mut each: impl FnMut(Logged) -> Result<(), E>) -> Result<(), E> {
-        self.tiles(|tile| tile.into_iter().try_for_each(&mut each))
+        self.tiles(|tile| tile.into_iter().filter(|e| e.refused.is_none()).try_for_each(|e| each(e.logged)))
     }
 
     /// Every entry that no finding names, in order, with what `read` makes of those that it is given: that is done by all cores, some ahead.
@@ -173,18 +183,45 @@ impl<'a> Ledger<'a> {
     where
         Self: Sync,
     {
+        self.read_all(
+            |entry| entry.refused.is_none(),
+            |ledger, entry, wanted| wanted.then(|| read(ledger, &entry.logged)).transpose(),
+            |entry, made| made.map_or(Ok(()), |made| each(entry.logged, made)),
+        )
+    }
+
+    /// Every entry that can be read, also those that a finding names: `prepare` is asked in order, somewhat ahead; `read` is done by all
+    /// cores; `each` takes what was made, in order.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`].
+    pub fn read_all<P: Send, T: Send, E: From<LedgerError> + Send>(
+        &self,
+        mut prepare: impl FnMut(&Entry<'a>) -> P,
+        read: impl Fn(&Self, &Entry<'a>, P) -> Result<T, E> + Sync,
+        mut each: impl FnMut(Entry<'a>, T) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        Self: Sync,
+    {
         self.tiles(|tile| {
-            for some in tile.chunks(8 * rayon::current_num_threads()) {
-                let made: Vec<Result<T, E>> = some.par_iter().map(|logged| read(self, logged)).collect();
-                for (logged, made) in some.iter().zip(made) {
-                    each(logged.clone(), made?)?;
+            let mut tile = tile.into_iter();
+            loop {
+                let some: Vec<Entry<'a>> = tile.by_ref().take(8 * rayon::current_num_threads()).collect();
+                if some.is_empty() {
+                    return Ok(());
+                }
+                let prepared: Vec<P> = some.iter().map(&mut prepare).collect();
+                let made: Vec<Result<T, E>> =
+                    some.par_iter().zip(prepared).map(|(entry, prepared)| read(self, entry, prepared)).collect();
+                for (entry, made) in some.into_iter().zip(made) {
+                    each(entry, made?)?;
                 }
             }
-            Ok(())
         })
     }
 
-    fn tiles<E: From<LedgerError>>(&self, mut each: impl FnMut(Vec<Logged>) -> Result<(), E>) -> Result<(), E> {
+    fn tiles<E: From<LedgerError>>(&self, mut each: impl FnMut(Vec<Entry<'a>>) -> Result<(), E>) -> Result<(), E> {
         let mut hasher = RootHasher::new();
         let mut from = 0;
         while from < self.size {
@@ -193,11 +230,14 @@ impl<'a> Ledger<'a> {
             let mut malformed = None;
             let read = entries(self.reader, from, to, &mut |index, leaf| {
                 hasher.push(leaf);
-                if !self.refused.contains_key(&index) {
-                    match Statement::from_bytes(leaf) {
-                        Ok(statement) => tile.push(Logged { index, statement, leaf: Statement::leaf_digest(leaf) }),
-                        Err(error) => malformed = Some(format!("entry {index}: {error}")),
+                let refused = self.refused(index);
+                match Statement::from_bytes(leaf) {
+                    Ok(statement) => {
+                        let logged = Logged { index, statement, leaf: Statement::leaf_digest(leaf) };
+                        tile.push(Entry { logged, refused });
                     }
+                    Err(error) if refused.is_none() => malformed = Some(format!("entry {index}: {error}")),
+                    Err(_) => {}
                 }
                 ControlFlow::Continue(())
             });

@@ -4,5 +4,6 @@
 
 pub mod ledger;
 pub mod model;
+pub mod pass;
 
 pub use ledger::{Ledger, LedgerError};

@@ -14,8 +14,8 @@ use signing::{
 
 pub use self::{
     controls::{
-        ControlReport, CriterionReport, CriterionState, HipaaReport, Link, LinkedControl, Occurrence, OccurrenceCounts,
-        OccurrenceState, Part, Treatment,
+        ControlReport, CriterionReport, CriterionState, HipaaReport, Link, LinkedControl, Observation, ObservedCheck,
+        Occurrence, OccurrenceCounts, OccurrenceState, Part, Treatment,
     },
     findings::{Approval, Deviation, DriftEvent, DriftKind, Ended, FieldChange, Notable, Trend, TrendPoint},
     jobs::{ChangeEntry, ChangeKind, DayCounts, JobReport},

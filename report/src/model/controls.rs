@@ -27,8 +27,12 @@ pub struct ControlReport {
     pub slots: SlotCounts,
     /// Stretches of the period in which text, frequency, scope, checks and parameters were the same.
     pub parts: Vec<Part>,
-    /// Every occurrence, by job and time.
+    /// Every occurrence, by job and time; of events, the first 10,000.
     pub occurrences: Vec<Occurrence>,
+    /// Occurrences beyond those that are listed; they are in `counts`.
+    pub more_occurrences: u64,
+    /// In the view of an instant: of each job in scope the last complete observation at or before it. Empty in that of a period.
+    pub observations: Vec<Observation>,
     /// How many deviations of [`super::Report::deviations`] are its.
     pub deviations: u64,
     /// Of those, the ones that had not ended when the period did, or at `as_of`.
@@ -95,6 +99,34 @@ pub struct Occurrence {
     /// Why it is not observed or deviates; empty where it operated.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+/// The last complete observation of a control in a job, at or before an instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Observation {
+    /// Where.
+    pub job: Job,
+    /// The newest run in which every check behind the control was answered; `None`: there is none.
+    pub at: Option<Utc>,
+    /// Seconds from it to the instant.
+    pub age_seconds: Option<i64>,
+    /// Its entry in the log.
+    pub entry: Option<u64>,
+    /// What each check behind the control found then.
+    pub checks: Vec<ObservedCheck>,
+    /// Runs after it that were not complete.
+    pub incomplete_since: u64,
+}
+
+/// What a check found in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObservedCheck {
+    /// The check's id.
+    pub check: String,
+    /// The check as a whole.
+    pub outcome: ::controls::Outcome,
+    /// Its rows by result.
+    pub rows: ::controls::Counts,
 }
 
 /// A stretch of the period in which what was in force for a control did not change.
