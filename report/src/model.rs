@@ -8,6 +8,7 @@ mod jobs;
 use serde::Serialize;
 use signing::{
     digest::Digest,
+    layout::Job,
     time::Utc,
     verify::{Finding, Limit, Section},
 };
@@ -69,6 +70,25 @@ pub struct Report {
     pub approvals: Vec<Approval>,
     /// What the evidence does not show.
     pub not_shown: Vec<String>,
+    /// The entries that the report names by number, as [`crate::evidence::cited`] finds them.
+    pub evidence: Vec<Evidence>,
+}
+
+/// An entry of the log that the report cites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Its number.
+    pub entry: u64,
+    /// The job; `None` for a document.
+    pub job: Option<Job>,
+    /// The archive's name of what it seals: a bundle or a document; of missed slots, their plan.
+    pub name: String,
+    /// The digest of that.
+    pub sha256: Digest,
+    /// The archive's name of its seal.
+    pub seal: String,
+    /// By the agent's clock.
+    pub sealed_at: Utc,
 }
 
 /// What is looked at.
