@@ -9,6 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::control::HipaaRole;
+
 /// Everything that the catalogues hold.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -20,6 +22,8 @@ pub struct Catalogue {
     pub criteria_headings: Vec<Heading>,
     /// The 66 standards and implementation specifications of 45 CFR Part 164 Subpart C, in the regulation's order.
     pub hipaa: Vec<HipaaEntry>,
+    /// Proposed changes of the rule, which are not in effect: [`HipaaEntry::proposed`] is set.
+    pub hipaa_proposals: Vec<HipaaEntry>,
     /// Rules beside them that reports refer to.
     pub hipaa_related: Vec<Related>,
     /// The 71 evidence items.
@@ -105,6 +109,18 @@ pub struct HipaaEntry {
     /// What to keep in mind when citing it.
     #[serde(default)]
     pub note: Option<String>,
+    /// The one role that it is about; `None`: both.
+    #[serde(default)]
+    pub binds: Option<HipaaRole>,
+    /// The day from which its text, as it stands, is in effect (`2013-03-26`); `None` for a proposal.
+    #[serde(default)]
+    pub effective: Option<String>,
+    /// The first day on which its text is no longer in effect; `None`: no such day is known.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Whether it is a proposal that is not in effect.
+    #[serde(skip)]
+    pub proposed: bool,
 }
 
 /// The kinds of [`HipaaEntry`].
@@ -208,7 +224,10 @@ struct CriteriaFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HipaaFile {
+    /// By section.
+    effective: BTreeMap<String, String>,
     hipaa: Vec<HipaaEntry>,
+    hipaa_proposals: Vec<HipaaEntry>,
     hipaa_related: Vec<Related>,
 }
 
@@ -226,15 +245,52 @@ struct RulesFile {
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     let CriteriaFile { meta, criteria, criteria_headings } = read(include_str!("../data/criteria.yaml"));
-    let HipaaFile { hipaa, hipaa_related } = read(include_str!("../data/hipaa.yaml"));
+    let file: HipaaFile = read(include_str!("../data/hipaa.yaml"));
+    let HipaaFile { effective, mut hipaa, mut hipaa_proposals, hipaa_related } = file;
+    for entry in hipaa.iter_mut().filter(|entry| entry.effective.is_none()) {
+        entry.effective = entry.citation.split('(').next().and_then(|section| effective.get(section)).cloned();
+    }
+    hipaa_proposals.iter_mut().for_each(|entry| entry.proposed = true);
     let ItemsFile { evidence_items } = read(include_str!("../data/evidence_items.yaml"));
     let RulesFile { evidence_rules } = read(include_str!("../data/evidence_rules.yaml"));
     let by_id = evidence_items.iter().enumerate().map(|(at, item)| (item.id.clone(), at)).collect();
-    Catalogue { meta, criteria, criteria_headings, hipaa, hipaa_related, evidence_items, evidence_rules, by_id }
+    Catalogue {
+        meta,
+        criteria,
+        criteria_headings,
+        hipaa,
+        hipaa_proposals,
+        hipaa_related,
+        evidence_items,
+        evidence_rules,
+        by_id,
+    }
 });
 
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
     serde_saphyr::from_str(text).expect("the catalogues are part of the program, and a test reads them")
+}
+
+impl Catalogue {
+    /// A criterion by its id.
+    pub fn criterion(&self, id: &str) -> Option<&Criterion> {
+        self.criteria.iter().find(|criterion| criterion.id == id)
+    }
+
+    /// An entry of the Security Rule by its citation, proposals too.
+    pub fn citation(&self, citation: &str) -> Option<&HipaaEntry> {
+        self.hipaa.iter().chain(&self.hipaa_proposals).find(|entry| entry.citation == citation)
+    }
+
+    /// The entries whose text is in effect on a day (`2026-07-01`), and after them, where asked for, the proposals.
+    pub fn hipaa_on<'a>(&'a self, day: &'a str, proposals: bool) -> impl Iterator<Item = &'a HipaaEntry> {
+        let holds = move |entry: &&HipaaEntry| {
+            entry.effective.as_deref().is_some_and(|from| from <= day)
+                && entry.until.as_deref().is_none_or(|until| day < until)
+        };
+        let proposed = if proposals { &self.hipaa_proposals[..] } else { &[] };
+        self.hipaa.iter().filter(holds).chain(proposed)
+    }
 }
 
 /// The catalogues.
@@ -298,6 +354,28 @@ mod tests {
                 (_, None) => panic!("{} has no standard", entry.citation),
             }
         }
+    }
+
+    #[test]
+    fn every_text_has_the_day_from_which_it_is_in_effect_and_proposals_have_none() {
+        let all = catalogue();
+        assert!(all.hipaa.iter().all(|entry| entry.effective.as_deref() == Some("2013-03-26") && !entry.proposed));
+        assert!(all.hipaa_proposals.iter().all(|entry| entry.effective.is_none() && entry.proposed));
+        assert!(all.hipaa_proposals.iter().all(|entry| entry.citation.starts_with("90 FR 898 ")));
+        assert!(all.meta.hipaa_rule_status.contains("90 FR 898"));
+        let on = |day, proposals| all.hipaa_on(day, proposals).count();
+        assert_eq!((on("2013-03-25", false), on("2013-03-26", false)), (0, 66));
+        assert_eq!(on("2026-11-22", true), 66 + all.hipaa_proposals.len());
+    }
+
+    #[test]
+    fn entries_about_one_role_say_which() {
+        let of = |role| -> Vec<&str> {
+            let bound = catalogue().hipaa.iter().filter(|entry| entry.binds == Some(role));
+            bound.map(|entry| entry.citation.as_str()).collect()
+        };
+        assert_eq!(of(HipaaRole::BusinessAssociate), ["164.308(b)(2)", "164.314(a)(2)(iii)"]);
+        assert_eq!(of(HipaaRole::CoveredEntity).len(), 5);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::catalogue::{Category, Strength};
+use crate::catalogue::{Category, Strength, item};
 
 /// The value of [`ControlSet::format`].
 pub const FORMAT: &str = "evidenced-controls/1";
@@ -21,6 +21,8 @@ pub struct ControlSet {
     pub origin: String,
     /// The agent's version.
     pub agent: String,
+    /// The SHA-256 of the document before, in hex; `None` for the first. So the same promise made again is another document.
+    pub previous: Option<String>,
     /// Why it is other than the one before, as the operator wrote it; empty where nothing was written.
     pub reason: String,
     /// The observation period, first and last day (`2026-07-01`); `None` where none is set.
@@ -31,6 +33,9 @@ pub struct ControlSet {
     pub parameters: Map<String, Value>,
     /// The controls, by id.
     pub controls: Vec<Control>,
+    /// Controls of the starter set that the organisation does not promise, with its reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switched_off: Vec<SwitchedOff>,
     /// Criteria and citations that are not the organisation's own, by id.
     pub treatments: BTreeMap<String, TreatmentSet>,
     /// Complementary user entity controls.
@@ -93,6 +98,12 @@ pub struct Control {
     /// Checks behind it beside those of its items: `<collector>/<check>`, such as `aws/iam-users/mfa-enrolled`.
     #[serde(default)]
     pub checks: Vec<String>,
+    /// Of what its items bring, only this: collectors (`aws/backup-jobs`) and checks (`aws/restore-jobs/restore-succeeded`); empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+    /// Of what its items bring, not this: collectors and checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
     /// Sources that it is about, by name; empty: all.
     #[serde(default)]
     pub sources: Vec<String>,
@@ -105,6 +116,18 @@ pub struct Control {
     /// What dates its occurrences; none: the runs that looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dated_by: Option<DatedBy>,
+}
+
+/// A control of the starter set that is not promised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchedOff {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Why, as the organisation wrote it.
+    pub reason: String,
 }
 
 /// How often a control must operate.
@@ -221,12 +244,95 @@ pub struct ScopedCheck {
     pub kind: String,
 }
 
+impl ControlSet {
+    /// The bytes of the document.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a set of controls is always JSON")
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// In words: bytes that are no set of controls, or one of another format.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let set: Self = serde_json::from_slice(bytes).map_err(|error| format!("it is no set of controls: {error}"))?;
+        match set.format == FORMAT {
+            true => Ok(set),
+            false => Err(format!("its format is {:?}, not {FORMAT:?}", set.format)),
+        }
+    }
+
+    /// Whether the two promise the same, whichever version of the program wrote them and for whatever reason.
+    pub fn promises_the_same(&self, other: &Self) -> bool {
+        let bare = |set: &Self| Self { agent: String::new(), previous: None, reason: String::new(), ..set.clone() };
+        bare(self) == bare(other)
+    }
+
+    /// A control by its id.
+    pub fn control(&self, id: &str) -> Option<&Control> {
+        self.controls.iter().find(|control| control.id == id)
+    }
+}
+
 impl Control {
     /// Whether a check of a job on a source supports it. `job` is `<collector>@<source>`.
     pub fn is_supported_by(&self, job: &str, check: &ScopedCheck) -> bool {
         let (collector, source) = job.split_once('@').unwrap_or((job, ""));
-        let named = || self.checks.iter().any(|name| name.rsplit_once('/') == Some((collector, check.id.as_str())));
-        (self.sources.is_empty() || self.sources.iter().any(|name| name == source))
-            && (self.items.contains(&check.item) || named())
+        let is = |name: &str| {
+            name == collector || name.rsplit_once('/').is_some_and(|(of, id)| of == collector && id == check.id)
+        };
+        let by_item = || {
+            self.items.contains(&check.item)
+                && (self.only.is_empty() || self.only.iter().any(|name| is(name)))
+                && !self.except.iter().any(|name| is(name))
+        };
+        let by_name = || self.checks.iter().any(|name| name.rsplit_once('/') == Some((collector, check.id.as_str())));
+        (self.sources.is_empty() || self.sources.iter().any(|name| name == source)) && (by_item() || by_name())
+    }
+
+    /// The jobs in scope that support it, whether they run or not.
+    pub fn jobs<'a>(&'a self, scope: &'a [ScopedJob]) -> impl Iterator<Item = &'a ScopedJob> {
+        scope.iter().filter(|job| job.checks.iter().any(|check| self.is_supported_by(&job.job, check)))
+    }
+
+    /// What it maps to by its items: of two links to one criterion the stronger one.
+    pub fn derive_links(&mut self) {
+        let add = |to: &mut BTreeMap<String, Strength>, from: &BTreeMap<String, Strength>| {
+            for (id, strength) in from {
+                let held = to.entry(id.clone()).or_insert(*strength);
+                *held = (*held).min(*strength);
+            }
+        };
+        for item in self.items.iter().filter_map(|id| item(id)) {
+            add(&mut self.soc2, &item.tsc);
+            add(&mut self.hipaa, &item.hipaa);
+        }
+    }
+}
+
+impl Frequency {
+    /// As it is written, and for a person: `automated`, `per_event`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Automated => "automated",
+            Self::PerEvent => "per_event",
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+            Self::Quarterly => "quarterly",
+            Self::SemiAnnual => "semi_annual",
+            Self::Annual => "annual",
+            Self::AsNeeded => "as_needed",
+        }
+    }
+}
+
+impl HipaaRole {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CoveredEntity => "covered_entity",
+            Self::BusinessAssociate => "business_associate",
+        }
     }
 }

@@ -12,6 +12,8 @@ mod kept;
 mod results;
 mod rows;
 mod says;
+mod starter;
+mod written;
 
 pub use catalogue::{
     Catalogue, Category, Criterion, EvidenceItem, Heading, HipaaEntry, HipaaKind, Meta, Related, Requirement, Strength,
@@ -20,7 +22,7 @@ pub use catalogue::{
 pub use check::{Check, CheckError, Join, parse_checks};
 pub use control::{
     Control, ControlSet, DatedBy, EntityControl, Expectation, FORMAT as CONTROLS_FORMAT, FrameworkSet, Frequency,
-    Hipaa, HipaaRole, ScopedCheck, ScopedJob, TreatmentSet,
+    Hipaa, HipaaRole, ScopedCheck, ScopedJob, SwitchedOff, TreatmentSet,
 };
 pub use evaluate::Evaluator;
 pub use results::{
@@ -28,3 +30,5 @@ pub use results::{
     ResultsError,
 };
 pub use rows::{Row, Rows};
+pub use starter::starter;
+pub use written::{Declared, Mistake, WrittenControl, WrittenControls, declare};
