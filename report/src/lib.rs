@@ -6,5 +6,7 @@ pub mod evidence;
 pub mod ledger;
 pub mod model;
 pub mod pass;
+#[cfg(test)]
+pub mod testing;
 
 pub use ledger::{Ledger, LedgerError};

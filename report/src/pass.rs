@@ -386,3 +386,6 @@ fn read_records(bundle: &mut Opened, kinds: &Kinds) -> Result<BTreeMap<String, L
     }
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests;
