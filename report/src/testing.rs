@@ -84,6 +84,8 @@ pub fn control(id: &str, frequency: Frequency, item: &str) -> Control {
         frequency,
         items: vec![item.into()],
         checks: Vec::new(),
+        only: Vec::new(),
+        except: Vec::new(),
         sources: Vec::new(),
         soc2: BTreeMap::new(),
         hipaa: BTreeMap::new(),
@@ -100,11 +102,13 @@ pub fn set(controls: &[Control], scope: Vec<ScopedJob>) -> ControlSet {
         format: CONTROLS_FORMAT.into(),
         origin: ORIGIN.into(),
         agent: "0.1.0".into(),
+        previous: None,
         reason: String::new(),
         period: None,
         frameworks: FrameworkSet::default(),
         parameters: Map::new(),
         controls: controls.to_vec(),
+        switched_off: Vec::new(),
         treatments: BTreeMap::new(),
         user_entity_controls: Vec::new(),
         vendor_expectations: Vec::new(),
@@ -222,6 +226,7 @@ pub struct Archive {
     waiting: Vec<Vec<u8>>,
     known: Option<Known>,
     plan: Option<(Digest, Plan)>,
+    controls: Option<Digest>,
 }
 
 impl Archive {
@@ -234,6 +239,7 @@ impl Archive {
             waiting: Vec::new(),
             known: None,
             plan: None,
+            controls: None,
         };
         let key = |seed: u8, use_| {
             let public = *FileKey::from_seed(&[seed; 32]).public();
@@ -301,9 +307,12 @@ impl Archive {
         })
     }
 
-    /// Logs a controls document; its entry.
+    /// Logs a controls document that follows the one before; its entry.
     pub fn controls(&mut self, set: &ControlSet) -> u64 {
-        self.document("controls", &serde_json::to_vec(set).unwrap())
+        let previous = self.controls.map(|digest| digest.to_string());
+        let bytes = serde_json::to_vec(&ControlSet { previous, ..set.clone() }).unwrap();
+        self.controls = Some(Digest::of(&bytes));
+        self.document("controls", &bytes)
     }
 
     /// Puts these jobs, with the check [`USERS`], on their schedules; its entry.
