@@ -2,11 +2,13 @@
 //! [`Ledger`], the archive read back after verification; nothing here reads a clock, an environment or a network, so the same archive gives
 //! the same bytes.
 
+pub mod deviations;
 pub mod evidence;
 pub mod ledger;
 pub mod model;
 pub mod pass;
 #[cfg(test)]
 pub mod testing;
+pub mod trends;
 
 pub use ledger::{Ledger, LedgerError};
