@@ -251,6 +251,8 @@ pub struct HipaaReport {
     pub proposed: bool,
     /// From when on its text is in effect, where the catalogue says so.
     pub effective: Option<String>,
+    /// The one role that it is about, `covered_entity` or `business_associate`; `None`: both.
+    pub binds: Option<&'static str>,
     /// Whose it is.
     pub treatment: Treatment,
     /// What it has.
