@@ -12,6 +12,7 @@ pub mod layout;
 pub mod log;
 pub mod package;
 pub mod plan;
+pub mod population;
 pub mod seal;
 pub mod slots;
 pub mod statement;
