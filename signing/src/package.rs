@@ -2,6 +2,7 @@
 //! ([`crate::verify::entry`]). Its objects have their names in the archive; `docs/FORMAT.md`, section 12, lists the others.
 
 mod make;
+pub mod sample;
 mod zipped;
 
 pub use make::{Made, PackageError, Put, make};

@@ -1,5 +1,5 @@
 //! Populations that samples are drawn from: the list, its hash, and the document that freezes hashes in the log before anybody draws.
-//! `docs/FORMAT.md`, section 13.
+//! `docs/FORMAT.md`, section 12a.
 
 mod draw;
 mod sample;
@@ -19,8 +19,11 @@ pub const KIND: &str = "population";
 /// The value of [`PopulationDocument::format`].
 pub const FORMAT: &str = "evidenced-population/1";
 
-/// The most bytes of a list, and of a document.
+/// The most bytes of a list.
 pub const MAX_LIST: u64 = 1024 * 1024 * 1024;
+
+/// The most bytes of a document.
+pub const MAX_DOCUMENT: u64 = 64 * 1024 * 1024;
 
 /// `document/population/<sha256>.json`: populations of a period as they were when it was frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

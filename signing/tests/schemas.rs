@@ -10,7 +10,11 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use signing::store::{Dir, Reader};
+use signing::{
+    digest::Digest,
+    population::{AsOf, FORMAT, Gap, Of, Population, PopulationDocument},
+    store::{Dir, Reader},
+};
 
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors")
@@ -50,9 +54,33 @@ fn written() -> Vec<(String, Value)> {
     all.push(("run".to_owned(), json(&file("run.json"))));
     all.push(("checks".to_owned(), json(&file("checks.json"))));
     all.push(("results".to_owned(), json(&file("results.json"))));
+    all.push(("population".to_owned(), json(&population().to_bytes())));
     let lines = String::from_utf8(file("exchanges.jsonl")).unwrap();
     all.extend(lines.lines().map(|l| ("exchange".to_owned(), json(l.as_bytes()))));
     all
+}
+
+/// The vectors' archive has none.
+fn population() -> PopulationDocument {
+    let at = |text: &str| text.parse().unwrap();
+    let (from, to) = (at("2026-07-01T00:00:00Z"), at("2026-10-01T00:00:00Z"));
+    let gap = Gap { job: "host/accounts@this".parse().unwrap(), from, to, reason: "missed: down".into() };
+    let kind = |kind: Option<&str>| Population {
+        control: "AC-01".into(),
+        of: if kind.is_some() { Of::Items } else { Of::Occurrences },
+        kind: kind.map(str::to_owned),
+        count: 92,
+        sha256: Digest::of(b""),
+        not_observed: vec![gap.clone()],
+    };
+    PopulationDocument {
+        format: FORMAT.into(),
+        origin: "evidence.example/prod".into(),
+        from,
+        to,
+        as_of: AsOf { size: 3, root: Digest::of(b""), at: to },
+        populations: vec![kind(None), kind(Some("accounts"))],
+    }
 }
 
 #[test]

@@ -15,11 +15,11 @@ use verifier::{
     verify::{self, How},
 };
 
-/// Verifies an archive of evidenced, or one entry that `evidenced prove` packed, offline: exit code 0 intact, 1 not intact, 2 could not verify.
+/// Verifies an archive of evidenced, or what `prove` or `sample` packed, offline: exit code 0 intact, 1 not intact, 2 could not verify.
 #[derive(Debug, Parser)]
 #[command(name = "evidenced-verify", version, max_term_width = 120)]
 struct Cli {
-    /// The archive, or one origin in it: a directory; or a package of one entry: a ZIP
+    /// The archive, or one origin in it: a directory; or a package: a ZIP
     archive: PathBuf,
     /// Open every bundle and compare it with its receipt; records are derived again by `evidenced verify` only
     #[arg(long)]

@@ -38,7 +38,7 @@ pub fn directory(archive: &Path, origin: Option<&str>) -> anyhow::Result<Opened>
     Ok(Opened { reader: Box::new(reader), named, beside, threads: None, lives_on: None })
 }
 
-/// A package of one entry: a ZIP, or a directory that it was extracted to; `None` for an archive.
+/// A package of one entry or of a sample: a ZIP, or a directory that it was extracted to; `None` for an archive.
 ///
 /// # Errors
 /// A file that is no package.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use signing::{
     time::Utc,
-    verify::{Code, EntryVerdict, Finding, Limit, Section, Verdict, span},
+    verify::{Code, EntryVerdict, Finding, Limit, SampleVerdict, Section, Verdict, span},
 };
 
 use crate::plain::safe;
@@ -42,6 +42,17 @@ pub(crate) fn text(verdict: &Verdict, beside: &[String], now: Utc) -> String {
 
 /// The verdict of one entry.
 pub(crate) fn entry(verdict: &EntryVerdict) -> String {
+    let mut out = String::new();
+    for section in &verdict.sections {
+        line(&mut out, section.name, &section.says);
+    }
+    limits(&mut out, &verdict.sections, &verdict.limits);
+    findings(&mut out, &verdict.findings, verdict.findings_total, &verdict.findings_by_code);
+    out + &verdict.statement + "\n"
+}
+
+/// The verdict of a sample.
+pub(crate) fn sample(verdict: &SampleVerdict) -> String {
     let mut out = String::new();
     for section in &verdict.sections {
         line(&mut out, section.name, &section.says);

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use signing::{
     time::Utc,
-    verify::{self, CannotVerify, EntryVerdict, Kept, Options, Rederive, Stage, Verdict},
+    verify::{self, CannotVerify, EntryVerdict, Kept, Options, Rederive, SampleVerdict, Stage, Verdict},
 };
 
 use crate::{
@@ -101,10 +101,11 @@ impl Under {
     }
 }
 
-/// What was judged: an archive, with what else lies in it, or a package of one entry.
+/// What was judged: an archive, with what else lies in it, or a package of one entry or of a sample.
 enum Judged {
     Archive(Box<Verdict>, Vec<String>),
     Entry(Box<EntryVerdict>),
+    Sample(Box<SampleVerdict>),
 }
 
 /// Opens an archive, of which this origin is meant where one is named.
@@ -128,6 +129,13 @@ pub fn run(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'
             let said = match json {
                 true => serde_json::to_string_pretty(&verdict)? + "\n",
                 false => text::entry(&verdict),
+            };
+            (said, code(verdict.intact))
+        }
+        Ok(Judged::Sample(verdict)) => {
+            let said = match json {
+                true => serde_json::to_string_pretty(&verdict)? + "\n",
+                false => text::sample(&verdict),
             };
             (said, code(verdict.intact))
         }
@@ -176,7 +184,10 @@ fn judge(archive: &Path, how: &How, deep: Option<&dyn Rederive>, open: &Open<'_>
     };
     if let Some(package) = place::package(archive)? {
         if part.is_some() || how.as_of.is_some() || options.since.is_some() || !options.kept.is_empty() {
-            bail!("--from, --to, --as-of, --since and --checkpoint are for archives; this is a package of one entry");
+            bail!("--from, --to, --as-of, --since and --checkpoint are for archives; this is a package");
+        }
+        if verify::is_sample(&*package)? {
+            return Ok(Judged::Sample(Box::new(verify::sample(&*package, &options)?)));
         }
         return Ok(Judged::Entry(Box::new(verify::entry(&*package, &options)?)));
     }
@@ -242,7 +253,7 @@ mod tests {
     fn judged_as(archive: &Path, how: &How, deep: Option<&dyn Rederive>) -> anyhow::Result<(Verdict, Vec<String>)> {
         match judge(archive, how, deep, &place::directory)? {
             Judged::Archive(verdict, beside) => Ok((*verdict, beside)),
-            Judged::Entry(_) => panic!("this is an archive"),
+            Judged::Entry(_) | Judged::Sample(_) => panic!("this is an archive"),
         }
     }
 

@@ -9,10 +9,10 @@ use verifier::verify::{self, How};
 use super::place::{Asked, Bucket};
 use crate::rederive::Collectors;
 
-/// Verifies an archive, or one entry that `prove` packed, offline: exit code 0 intact, 1 not intact, 2 could not verify.
+/// Verifies an archive, or what `prove` or `sample` packed, offline: exit code 0 intact, 1 not intact, 2 could not verify.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX; or a package of one entry: a ZIP
+    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX; or a package: a ZIP
     archive: PathBuf,
     /// Open every bundle, and derive its records and results again
     #[arg(long)]

@@ -1,11 +1,11 @@
 //! Making a package: what is taken from the archive, and how it is found.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read},
 };
 
-use super::{ABOUT, About, FORMAT, LEAF, README, proof, subject};
+use super::{ABOUT, About, FORMAT, LEAF, README, proof, sample, subject};
 use crate::{
     digest::Digest,
     layout::{self, Anchor, CHECKPOINT, parse_anchor},
@@ -58,65 +58,105 @@ pub enum PackageError {
     Put(String, #[source] io::Error),
 }
 
-struct Making<'a> {
+pub(super) struct Making<'a, 'p> {
     reader: &'a dyn Reader,
-    put: &'a mut Put<'a>,
+    put: &'a mut Put<'p>,
     made: Made,
+    /// Of a package of several entries: which one is being made, and what is there already.
+    several: Option<u64>,
+    done: BTreeSet<String>,
 }
 
 /// Makes the package of entry `index`: gives each of its objects once. The objects are copied as they are; verifying is the reader's.
 ///
 /// # Errors
 /// An entry that the log does not have or does not prove, objects that are missing, and failures to read or write.
-pub fn make<'a>(reader: &'a dyn Reader, index: u64, put: &'a mut Put<'a>) -> Result<Made, PackageError> {
-    let missing = || PackageError::Missing(CHECKPOINT.to_owned());
-    let note = read(reader, CHECKPOINT, MAX_CHECKPOINT)?.ok_or_else(missing)?;
-    let head = Checkpoint::parse_unverified(&note)?;
-    let size = head.size;
-    if index >= size {
-        return Err(LogError::Range { index, size }.into());
-    }
-    let made =
-        Made { origin: head.origin.clone(), subject: String::new(), size, anchored: Vec::new(), left_out: Vec::new() };
-    let mut making = Making { reader, put, made };
-
-    let first = index - index % TILE_WIDTH;
-    let mut leaves = entry_bundle(reader, index / TILE_WIDTH, TILE_WIDTH.min(size - first))?;
-    let leaf = leaves.swap_remove((index - first) as usize);
-    let statement = Statement::from_bytes(&leaf).map_err(|e| PackageError::Leaf(index, e))?;
-    let named = &statement.subject[0].name;
-    let subject =
-        subject(&statement).filter(|own| own == named).ok_or_else(|| PackageError::Subject(index, named.clone()))?;
-
-    let about = About { format: FORMAT.to_owned(), origin: head.origin.clone(), index };
+pub fn make<'p>(reader: &dyn Reader, index: u64, put: &mut Put<'p>) -> Result<Made, PackageError> {
+    let (mut making, note) = Making::new(reader, put)?;
+    let about = About { format: FORMAT.to_owned(), origin: making.made.origin.clone(), index };
     let about = serde_json::to_vec(&about).expect("strings and numbers are always JSON");
     making.bytes(ABOUT, &about)?;
-    making.bytes(README, readme(&head.origin, index, &subject).as_bytes())?;
-    making.bytes(LEAF, &leaf)?;
-    making.prove(index, &leaf, &note)?;
-    making.object(&layout::seal(statement.entry.sealed_at, Statement::leaf_digest(&leaf)))?;
-    making.object(&subject)?;
-    let mut documents = Vec::new();
-    list(reader, "document/keys/", &mut |name| documents.push(name.to_owned()))?;
-    if let Some(plan) = statement.entry.plan {
-        documents.push(layout::document("plan", plan));
-    }
-    documents.retain(|name| *name != subject);
-    for name in documents {
-        making.object(&name)?;
-    }
-    making.anchors(index, &leaf, &statement)?;
-    making.made.subject = subject;
+    making.entry(index, &note)?;
+    let readme = readme(&making.made.origin, index, &making.made.subject);
+    making.bytes(README, readme.as_bytes())?;
     Ok(making.made)
 }
 
-impl Making<'_> {
-    fn bytes(&mut self, name: &str, mut bytes: &[u8]) -> Result<(), PackageError> {
+/// The checkpoint of an archive, as it is now.
+fn head(reader: &dyn Reader) -> Result<(Vec<u8>, Checkpoint), PackageError> {
+    let missing = || PackageError::Missing(CHECKPOINT.to_owned());
+    let note = read(reader, CHECKPOINT, MAX_CHECKPOINT)?.ok_or_else(missing)?;
+    let head = Checkpoint::parse_unverified(&note)?;
+    Ok((note, head))
+}
+
+impl<'a, 'p> Making<'a, 'p> {
+    pub(super) fn new(reader: &'a dyn Reader, put: &'a mut Put<'p>) -> Result<(Self, Vec<u8>), PackageError> {
+        let (note, Checkpoint { origin, size, .. }) = head(reader)?;
+        let made = Made { origin, subject: String::new(), size, anchored: Vec::new(), left_out: Vec::new() };
+        Ok((Self { reader, put, made, several: None, done: BTreeSet::new() }, note))
+    }
+
+    /// Puts one of several entries.
+    pub(super) fn one_of(&mut self, index: u64, note: &[u8]) -> Result<(), PackageError> {
+        self.several = Some(index);
+        self.entry(index, note)
+    }
+
+    pub(super) fn made(self) -> Made {
+        self.made
+    }
+
+    fn leaf_name(&self) -> String {
+        self.several.map_or_else(|| LEAF.to_owned(), sample::leaf)
+    }
+
+    fn proof_name(&self, size: u64) -> String {
+        self.several.map_or_else(|| proof(size), |index| sample::proof(index, size))
+    }
+
+    /// Puts an entry with what proves it.
+    fn entry(&mut self, index: u64, note: &[u8]) -> Result<(), PackageError> {
+        let size = self.made.size;
+        if index >= size {
+            return Err(LogError::Range { index, size }.into());
+        }
+        let first = index - index % TILE_WIDTH;
+        let mut leaves = entry_bundle(self.reader, index / TILE_WIDTH, TILE_WIDTH.min(size - first))?;
+        let leaf = leaves.swap_remove((index - first) as usize);
+        let statement = Statement::from_bytes(&leaf).map_err(|e| PackageError::Leaf(index, e))?;
+        let named = &statement.subject[0].name;
+        let subject = subject(&statement)
+            .filter(|own| own == named)
+            .ok_or_else(|| PackageError::Subject(index, named.clone()))?;
+        self.bytes(&self.leaf_name(), &leaf)?;
+        self.prove(index, &leaf, note)?;
+        self.object(&layout::seal(statement.entry.sealed_at, Statement::leaf_digest(&leaf)))?;
+        self.object(&subject)?;
+        let mut documents = Vec::new();
+        list(self.reader, "document/keys/", &mut |name| documents.push(name.to_owned()))?;
+        if let Some(plan) = statement.entry.plan {
+            documents.push(layout::document("plan", plan));
+        }
+        for name in documents {
+            self.object(&name)?;
+        }
+        self.anchors(index, &leaf, &statement)?;
+        self.made.subject = subject;
+        Ok(())
+    }
+}
+
+impl Making<'_, '_> {
+    pub(super) fn bytes(&mut self, name: &str, mut bytes: &[u8]) -> Result<(), PackageError> {
         (self.put)(name, &mut bytes).map_err(|e| PackageError::Put(name.to_owned(), e))
     }
 
     /// Copies an object of the archive.
     fn object(&mut self, name: &str) -> Result<(), PackageError> {
+        if !self.done.insert(name.to_owned()) {
+            return Ok(());
+        }
         let object = self.reader.open(name).map_err(|e| PackageError::Read(name.to_owned(), e))?;
         let mut object = object.ok_or_else(|| PackageError::Missing(name.to_owned()))?;
         (self.put)(name, &mut object).map_err(|e| PackageError::Put(name.to_owned(), e))
@@ -127,7 +167,7 @@ impl Making<'_> {
         let proof_of = OfflineProof::make(self.reader, index, note)?;
         let head = Checkpoint::parse_unverified(note)?;
         proof_of.check(leaf, &head)?;
-        self.bytes(&proof(head.size), &proof_of.to_bytes())?;
+        self.bytes(&self.proof_name(head.size), &proof_of.to_bytes())?;
         Ok(head.size)
     }
 
@@ -170,7 +210,9 @@ impl Making<'_> {
             for (digest, kind) in &sizes[&size] {
                 let name = layout::anchor(size, *digest, *kind);
                 let bytes = read(self.reader, &name, MAX_ANCHOR)?.ok_or_else(|| PackageError::Missing(name.clone()))?;
-                self.bytes(&name, &bytes)?;
+                if self.done.insert(name.clone()) {
+                    self.bytes(&name, &bytes)?;
+                }
                 if *kind == Anchor::Checkpoint && !proved {
                     self.prove(index, leaf, &bytes)?;
                     proved = true;

@@ -53,6 +53,10 @@ pub struct EntryVerdict {
     pub sealed_at: Option<Utc>,
     /// The sizes of the signed checkpoints that it is proved in.
     pub proved_in: Vec<u64>,
+    /// Trusted time shows that it was sealed no earlier than this.
+    pub not_before: Option<Utc>,
+    /// And that it was there by then.
+    pub not_after: Option<Utc>,
     /// What trusted time shows.
     pub time: TrustedTime,
     /// For people: what each part of the check came to.
@@ -77,6 +81,7 @@ struct Entry<'a> {
     names: BTreeSet<String>,
     sections: Vec<Section>,
     deep: Option<Deep<'a>>,
+    bounds: Bounds,
 }
 
 /// Proofs by the size of their tree, each with what its checkpoint says.
@@ -92,6 +97,7 @@ struct Given<'a> {
 /// What trusted time says of the entry.
 struct Timed {
     entries: Bounded,
+    bounds: Bounds,
     tokens: Tokens,
 }
 
@@ -123,6 +129,7 @@ pub fn entry(reader: &dyn Reader, options: &Options<'_>) -> Result<EntryVerdict,
         names,
         sections: Vec::new(),
         deep: options.deep.map(Deep::new),
+        bounds: Bounds { earliest: None, latest: None },
     };
     let keyring = entry.keys()?;
     let index = entry.about.index;
@@ -175,7 +182,8 @@ pub fn entry(reader: &dyn Reader, options: &Options<'_>) -> Result<EntryVerdict,
         let earliest = named.and_then(chrono::DateTime::from_timestamp_millis);
         let bounds = Bounds { earliest, latest: growth.entry_by(index) };
         let given = Given { keyring: &keyring, verifier: &verifier, bounds };
-        let Timed { entries, tokens } = entry.seal(&leaf, statement, given)?;
+        let Timed { entries, bounds: own, tokens } = entry.seal(&leaf, statement, given)?;
+        entry.bounds = own;
         tokens.trusted.iter().for_each(|stamp| in_seal.count(stamp));
         time.entries = entries;
         time.seal_tokens = tokens.trusted.len() as u64;
@@ -399,7 +407,7 @@ impl Entry<'_> {
         bounds.latest = [bounds.latest, tokens.by()].into_iter().flatten().min();
         let times = Times::default();
         times.take(index, &name, entry.sealed_at, bounds, &self.findings);
-        Ok(Timed { entries: times.finish(), tokens })
+        Ok(Timed { entries: times.finish(), bounds, tokens })
     }
 
     fn subject(&mut self, statement: &Statement, plans: &HashMap<Digest, PlanFacts>) -> Result<(), CannotVerify> {
@@ -499,6 +507,8 @@ impl Entry<'_> {
             subject: statement.map(|statement| statement.subject[0].name.clone()),
             sealed_at: statement.map(|statement| statement.entry.sealed_at),
             proved_in,
+            not_before: self.bounds.earliest,
+            not_after: self.bounds.latest,
             time,
             sections: self.sections,
             findings,

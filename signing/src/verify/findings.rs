@@ -95,6 +95,14 @@ codes! {
     ProofMalformed = "PROOF-MALFORMED", "This proof shows nothing.";
     /// A proof of inclusion does not hold.
     ProofInclusion = "PROOF-INCLUSION", "The entry is not shown to be in the log, or stands elsewhere in it.";
+    /// A sample's file, or its population's, is not there or cannot be read.
+    SampleMalformed = "SAMPLE-MALFORMED", "What was drawn, or from what, cannot be told.";
+    /// A sample was drawn from another population than the one that it names, or that the log froze.
+    SamplePopulation = "SAMPLE-POPULATION", "The sample was not drawn from the population that was fixed before.";
+    /// A sample's items are not those that its seed draws.
+    SampleDraw = "SAMPLE-DRAW", "Items were exchanged, added or left out: this is not what the seed draws.";
+    /// An item's evidence is not what its population names.
+    SampleItem = "SAMPLE-ITEM", "The evidence is not that of the item.";
     /// A leaf is no statement of this format.
     LeafMalformed = "LEAF-MALFORMED", "The entry says nothing that can be relied on.";
     /// A leaf is in the log twice, or two leaves name one object.

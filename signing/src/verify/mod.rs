@@ -15,13 +15,16 @@ mod names;
 mod objects;
 mod order;
 mod past;
+mod populations;
 mod report;
+mod sample;
 mod sealed;
 mod since;
 mod source;
 mod strays;
 mod times;
 mod tree;
+mod view;
 mod walk;
 
 use std::{
@@ -35,6 +38,7 @@ pub use entry::{EntryVerdict, entry};
 pub use findings::{CannotVerify, Code, Finding, Limit, MAX_FINDINGS};
 pub use kept::{Compared, Kept};
 pub use report::{FORMAT, Head, Numbers, Section, Verdict, bytes, span};
+pub use sample::{FORMAT_SAMPLE, SampleVerdict, is_sample, sample};
 pub use strays::{Counted, Pending};
 pub use times::{Bounded, Off, TrustedTime, Widest};
 
@@ -315,6 +319,7 @@ fn run(
         missed: told.missed,
         plans: told.plans,
         keys: told.keys,
+        populations: told.populations,
         other_documents: told.other_documents,
         malformed: told.malformed,
         seals: counted.seals.load(Relaxed),

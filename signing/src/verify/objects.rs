@@ -134,12 +134,12 @@ impl Objects<'_> {
                     self.bundle(&name, index, digest, &statement, receipt)?;
                 }
             }
-            Body::Document(document) if !matches!(document.kind.as_str(), "keys" | "plan") => {
+            Body::Document(document) if !matches!(document.kind.as_str(), "keys" | "plan" | "population") => {
                 if subject.name == layout::document(&document.kind, digest) && !document.kind.contains(['/', '.']) {
                     self.document(&subject.name, index, digest)?;
                 }
             }
-            // Keys and plans were read in log order; a missed receipt's subject is its plan.
+            // Keys, plans and populations were read in log order; a missed receipt's subject is its plan.
             Body::Document(_) | Body::Missed(_) => {}
         }
         Ok(())

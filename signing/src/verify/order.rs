@@ -20,6 +20,7 @@ use crate::{
     keys::{KeySet, KeysError, MAX_KEYS},
     layout::{self, Anchor, Job},
     plan::{self, Plan},
+    population,
     slots::{Coverage, Events, Windows},
     statement::{Body, Counts, Document, Entry, Missed, Outcome, Receipt, Statement, StatementError},
     store::Reader,
@@ -115,6 +116,7 @@ pub(crate) struct Told {
     pub missed: u64,
     pub plans: u64,
     pub keys: u64,
+    pub populations: u64,
     pub other_documents: u64,
     pub malformed: u64,
 }
@@ -225,7 +227,7 @@ impl<'a> Order<'a> {
         match &statement.body {
             Body::Receipt(receipt) => self.receipt(object, index, statement, receipt)?,
             Body::Missed(missed) => self.missed(object, index, statement, missed)?,
-            Body::Document(document) => self.document(object, index, statement, document)?,
+            Body::Document(document) => self.document(object, index, statement, document, root_at)?,
         }
         Ok(())
     }
@@ -412,6 +414,7 @@ impl<'a> Order<'a> {
         index: u64,
         statement: &Statement,
         document: &Document,
+        root_at: &mut dyn FnMut(u64) -> Option<Digest>,
     ) -> Result<(), CannotVerify> {
         let subject = &statement.subject[0];
         let digest = subject.digest.sha256;
@@ -446,6 +449,7 @@ impl<'a> Order<'a> {
                     self.plan(&subject.name, index, digest, &statement.entry, &bytes);
                 }
             }
+            population::KIND => self.population(&subject.name, (index, digest), root_at)?,
             // Its digest is checked with the bundles'.
             _ => self.told.other_documents += 1,
         }
@@ -502,6 +506,11 @@ impl<'a> Order<'a> {
             Err(error @ KeysError::Signature(_)) => finding(Code::KeysRoot, error.to_string()),
             Err(error) => finding(Code::DocumentMalformed, chain(&error)),
         }
+    }
+
+    /// The log's name.
+    pub fn origin(&self) -> &str {
+        self.origin
     }
 
     /// A keys document under the trusted root, for this log.
