@@ -192,14 +192,17 @@ fn every_flipped_byte_of_a_sample_is_seen_but_for_what_is_written_for_people() {
             assert!(verdict.is_err() || !verdict.unwrap().intact, "{name} at {at}");
         }
     }
-    // Without a token, or a proof in the checkpoint under it, less is known of the time, which is a limit.
-    let optional = |name: &str| name == "README.txt" || name.ends_with(".tsr") || name.ends_with("/26.tlog-proof");
+    // Without a token, or one of two proofs, less is known of the time, which is a limit.
+    let optional = |name: &str| name == "README.txt" || name.ends_with(".tsr") || name.ends_with(".tlog-proof");
     for name in package.objects.keys().filter(|name| !optional(name)) {
         let mut less = package.clone();
         less.objects.remove(name);
         let judged = sample(&less, &believing());
         assert!(judged.is_err() || !judged.unwrap().intact, "{name} is not missed");
     }
+    let mut unproved = package.clone();
+    unproved.objects.retain(|name, _| !name.starts_with("entry/26/") || !name.ends_with(".tlog-proof"));
+    assert!(codes(&unproved).contains(&"PROOF-MISSING"));
     let mut more = package.clone();
     more.objects.insert("entry/3/other.json".into(), Vec::new());
     assert_eq!(codes(&more), ["UNKNOWN-OBJECT"]);
