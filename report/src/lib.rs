@@ -3,10 +3,14 @@
 //! the same bytes.
 
 pub mod criteria;
+pub mod days;
 pub mod deviations;
 pub mod evidence;
+pub mod in_force;
 pub mod ledger;
 pub mod model;
+pub mod occurrences;
+pub mod parts;
 pub mod pass;
 #[cfg(test)]
 pub mod testing;

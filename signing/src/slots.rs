@@ -4,6 +4,7 @@
 mod back;
 mod changes;
 mod coverage;
+mod daily;
 mod report;
 mod timetable;
 mod track;
@@ -11,6 +12,7 @@ mod windows;
 
 pub use back::ReadBack;
 pub use coverage::{Coverage, SlotFinding};
+pub use daily::{Daily, JobDays};
 pub use report::{Change, CoverageReport, JobCoverage, PlanChange, SlotCounts, Uncovered};
 pub use windows::{Events, Range, Windows};
 

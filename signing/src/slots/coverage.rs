@@ -43,7 +43,7 @@ pub struct SlotFinding {
 pub struct Coverage {
     plans: Vec<InForce>,
     by_digest: HashMap<Digest, usize>,
-    tracks: BTreeMap<Job, Track>,
+    pub(super) tracks: BTreeMap<Job, Track>,
     /// What the newest plan says of its scheduled jobs.
     terms: BTreeMap<Job, Terms>,
     /// The same of the newest plan that had any, while nothing is scheduled.
@@ -60,11 +60,11 @@ pub struct Coverage {
 
 /// A plan, and the second from which on it is in force.
 #[derive(Debug, Clone, Copy)]
-struct InForce {
+pub(super) struct InForce {
     from: i64,
     /// Its own, or a later one of a plan before it.
     sealed_at: Utc,
-    digest: Digest,
+    pub(super) digest: Digest,
     index: u64,
 }
 
@@ -470,7 +470,7 @@ impl Coverage {
     }
 
     /// The plan in force at a second.
-    fn in_force(&self, second: i64) -> Option<&InForce> {
+    pub(super) fn in_force(&self, second: i64) -> Option<&InForce> {
         let at = self.plans.partition_point(|plan| plan.from <= second).checked_sub(1)?;
         self.plans.get(at)
     }

@@ -71,7 +71,8 @@ pub struct SlotCounts {
 }
 
 impl SlotCounts {
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds those of another job, or day.
+    pub fn add(&mut self, other: &Self) {
         self.judged += other.judged;
         for (outcome, count) in &other.outcomes {
             *self.outcomes.entry(*outcome).or_default() += count;
