@@ -3,6 +3,7 @@
 //! the same bytes.
 
 pub mod criteria;
+pub mod csv;
 pub mod days;
 pub mod deviations;
 pub mod evidence;

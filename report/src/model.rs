@@ -2,6 +2,8 @@
 //! period and trust give the same bytes.
 
 mod controls;
+#[cfg(test)]
+mod example;
 mod findings;
 mod jobs;
 
@@ -21,6 +23,9 @@ pub use self::{
     findings::{Approval, Deviation, DriftEvent, DriftKind, Ended, FieldChange, Notable, Trend, TrendPoint},
     jobs::{ChangeEntry, ChangeKind, DayCounts, JobReport},
 };
+
+#[cfg(test)]
+pub(crate) use self::example::example;
 
 /// The value of [`Report::format`].
 pub const FORMAT: &str = "evidenced-report/1";
