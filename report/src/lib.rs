@@ -11,6 +11,7 @@ pub mod in_force;
 pub mod ledger;
 pub mod model;
 pub mod occurrences;
+pub mod oscal;
 pub mod parts;
 pub mod pass;
 #[cfg(test)]

@@ -254,6 +254,7 @@ pub const TABLES: &[Table] = &[
             "state",
             "decision",
             "controls",
+            "binds",
         ],
         fill: |report, rows| {
             report.hipaa.iter().try_for_each(|h| {
@@ -265,7 +266,8 @@ pub const TABLES: &[Table] = &[
                     Cell::text(&h.paraphrase),
                 ];
                 let force = [Cell::text(if h.proposed { "true" } else { "false" }), Cell::maybe(h.effective.clone())];
-                let state = [word(&h.state), Cell::maybe(h.decision.clone()), linked(&h.controls)];
+                let binds = Cell::maybe(h.binds.map(str::to_owned));
+                let state = [word(&h.state), Cell::maybe(h.decision.clone()), linked(&h.controls), binds];
                 rows.row(what.into_iter().chain(force).chain(treatment(&h.treatment)).chain(state))
             })
         },

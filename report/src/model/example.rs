@@ -101,7 +101,7 @@ fn control() -> ControlReport {
                 incomplete_since: 1,
             },
             Observation {
-                job: job(),
+                job: Job::new("aws/iam-users", "dev").unwrap(),
                 at: None,
                 age_seconds: None,
                 entry: None,
@@ -262,6 +262,7 @@ pub(crate) fn example() -> Report {
             paraphrase: "Those who ask for records are who they say.".into(),
             proposed: false,
             effective: Some("2003-04-21".into()),
+            binds: Some("covered_entity"),
             treatment: Treatment::Own,
             state: CriterionState::PartlyMapped,
             decision: Some("no decision recorded".into()),
