@@ -13,6 +13,7 @@ pub mod log;
 pub mod package;
 pub mod plan;
 pub mod population;
+pub mod promise;
 pub mod seal;
 pub mod slots;
 pub mod statement;

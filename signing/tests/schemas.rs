@@ -41,6 +41,24 @@ fn statements() -> Vec<Value> {
     objects("seal").iter().map(|seal| payload(&json(seal)["dsseEnvelope"])).collect()
 }
 
+/// A document of controls, by hand: the vectors have none, and what the program writes is held to its schema beside the crate that does.
+fn controls() -> Value {
+    let control = serde_json::json!({
+        "id": "AC-01", "title": "t", "owner": "", "statement": "s", "frequency": "daily", "items": ["mfa_user_enrolled"], "checks": [],
+        "sources": [], "soc2": {"CC6.1": "direct"}, "hipaa": {"164.312(d)": "partial"}
+    });
+    let job = serde_json::json!({
+        "job": "host/mfa@this", "kind": "host", "version": 1, "checks_sha256": "0".repeat(64),
+        "checks": [{"id": "c", "item": "mfa_user_enrolled", "kind": "account"}]
+    });
+    serde_json::json!({
+        "format": "evidenced-controls/1", "origin": "localhost/x", "agent": "0", "previous": null, "reason": "", "period": null,
+        "frameworks": {"soc2": ["security"], "hipaa": null}, "parameters": {}, "controls": [control],
+        "treatments": {"CC6.4": {"treatment": "inclusive", "organisation": "o"}}, "user_entity_controls": [{"id": "U-1", "text": "t"}],
+        "vendor_expectations": [{"vendor": "v", "text": "t", "controls": ["AC-01"]}], "scope": [job]
+    })
+}
+
 /// Every value with the name of its schema.
 fn written() -> Vec<(String, Value)> {
     let mut all = Vec::new();
@@ -50,6 +68,7 @@ fn written() -> Vec<(String, Value)> {
     }
     all.extend(objects("document/plan").iter().map(|b| ("plan".to_owned(), json(b))));
     all.extend(objects("document/keys").iter().map(|b| ("keys".to_owned(), payload(&json(b)))));
+    all.push(("controls".to_owned(), controls()));
     let file = |name: &str| fs::read(vectors().join("bundle").join(name)).unwrap();
     all.push(("run".to_owned(), json(&file("run.json"))));
     all.push(("checks".to_owned(), json(&file("checks.json"))));
@@ -103,8 +122,19 @@ fn places(value: &Value, at: &str, out: &mut Vec<String>) {
             out.push(at.to_owned());
             for (name, member) in members {
                 // Their members are names: of checks, zones, kinds, criteria, or whatever a source calls its own.
-                if !["checks", "zones", "populations", "records", "soc2", "hipaa", "identity", "request", "parameters"]
-                    .contains(&name.as_str())
+                if ![
+                    "checks",
+                    "zones",
+                    "populations",
+                    "records",
+                    "soc2",
+                    "hipaa",
+                    "identity",
+                    "request",
+                    "parameters",
+                    "treatments",
+                ]
+                .contains(&name.as_str())
                 {
                     places(member, &format!("{at}/{}", name.replace('/', "~1")), out);
                 }

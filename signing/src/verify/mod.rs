@@ -320,6 +320,7 @@ fn run(
         plans: told.plans,
         keys: told.keys,
         populations: told.populations,
+        controls: told.controls,
         other_documents: told.other_documents,
         malformed: told.malformed,
         seals: counted.seals.load(Relaxed),

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     digest::Digest,
-    layout,
+    layout, promise,
     seal::MAX_SEAL,
     statement::{Body, Receipt, Statement},
     store::Reader,
@@ -134,12 +134,14 @@ impl Objects<'_> {
                     self.bundle(&name, index, digest, &statement, receipt)?;
                 }
             }
-            Body::Document(document) if !matches!(document.kind.as_str(), "keys" | "plan" | "population") => {
+            Body::Document(document)
+                if !matches!(document.kind.as_str(), "keys" | "plan" | "population" | promise::KIND) =>
+            {
                 if subject.name == layout::document(&document.kind, digest) && !document.kind.contains(['/', '.']) {
                     self.document(&subject.name, index, digest)?;
                 }
             }
-            // Keys, plans and populations were read in log order; a missed receipt's subject is its plan.
+            // Keys, plans, controls and populations were read in log order; a missed receipt's subject is its plan.
             Body::Document(_) | Body::Missed(_) => {}
         }
         Ok(())

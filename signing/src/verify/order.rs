@@ -21,6 +21,7 @@ use crate::{
     layout::{self, Anchor, Job},
     plan::{self, Plan},
     population,
+    promise::{self, MAX_CONTROLS, Promise},
     slots::{Coverage, Events, Windows},
     statement::{Body, Counts, Document, Entry, Missed, Outcome, Receipt, Statement, StatementError},
     store::Reader,
@@ -117,6 +118,7 @@ pub(crate) struct Told {
     pub plans: u64,
     pub keys: u64,
     pub populations: u64,
+    pub controls: u64,
     pub other_documents: u64,
     pub malformed: u64,
 }
@@ -450,6 +452,12 @@ impl<'a> Order<'a> {
                 }
             }
             population::KIND => self.population(&subject.name, (index, digest), root_at)?,
+            promise::KIND => {
+                self.told.controls += 1;
+                if let Some(bytes) = self.read_document(&subject.name, index, digest, MAX_CONTROLS)? {
+                    self.controls(&subject.name, index, &bytes);
+                }
+            }
             // Its digest is checked with the bundles'.
             _ => self.told.other_documents += 1,
         }
@@ -548,6 +556,17 @@ impl<'a> Order<'a> {
             self.rest.older = plan.previous;
         } else {
             self.coverage.plan(index, digest, &plan);
+        }
+    }
+
+    fn controls(&self, name: &str, index: u64, bytes: &[u8]) {
+        match Promise::from_bytes(bytes) {
+            Ok(promise) if promise.origin != self.origin => {
+                let says = format!("the controls are for the log {:?}, not {:?}", promise.origin, self.origin);
+                self.findings.add(Code::Origin, name, Some(index), says);
+            }
+            Ok(_) => {}
+            Err(error) => self.findings.add(Code::DocumentMalformed, name, Some(index), chain(&error)),
         }
     }
 

@@ -117,6 +117,8 @@ pub struct Numbers {
     pub keys: u64,
     /// Of those, frozen populations.
     pub populations: u64,
+    /// Of those, sets of controls.
+    pub controls: u64,
     /// Of those, other documents.
     pub other_documents: u64,
     /// Of those, leaves that cannot be read.
@@ -256,14 +258,14 @@ fn origin(facts: &Facts<'_>) -> String {
 
 fn receipts(facts: &Facts<'_>) -> String {
     let n = facts.numbers;
-    let all = n.receipts + n.missed + n.plans + n.keys + n.populations + n.other_documents;
+    let all = n.receipts + n.missed + n.plans + n.keys + n.controls + n.populations + n.other_documents;
     let (new, size) = match facts.since {
         Some(since) => ("new ", facts.head.size - since),
         None => ("", facts.head.size),
     };
     let mut says = format!("{} of {size} {new}entries signed and in place", n.seals);
     if all > 0 {
-        let documents = plural(n.plans + n.keys + n.populations + n.other_documents, "document");
+        let documents = plural(n.plans + n.keys + n.controls + n.populations + n.other_documents, "document");
         says += &format!(" ({}, {} missed, {documents})", plural(n.receipts, "run"), n.missed);
     }
     let wrong = [Code::BundleDigest, Code::BundleMissing].iter().filter_map(|c| facts.findings.get(c)).sum::<u64>();

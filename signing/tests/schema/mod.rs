@@ -113,6 +113,13 @@ fn matches(pattern: &str, text: &str) -> bool {
     let all = |set: &dyn Fn(char) -> bool| !text.is_empty() && text.chars().all(set);
     match pattern {
         "^[0-9a-f]{64}$" => text.len() == 64 && all(&|c| c.is_ascii_digit() || ('a'..='f').contains(&c)),
+        "^[A-Za-z0-9_][A-Za-z0-9_.-]*$" => {
+            !text.starts_with(['.', '-']) && all(&|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        }
+        "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" => {
+            let fits = |(a, b): (char, char)| if b == '0' { a.is_ascii_digit() } else { a == b };
+            text.len() == 10 && text.chars().zip("0000-00-00".chars()).all(fits)
+        }
         "^[a-z0-9-]+$" => all(&|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
         r"^[^\s+]+$" => all(&|c| !c.is_whitespace() && c != '+'),
         "^SHA256:[A-Za-z0-9+/]{43}$" => text

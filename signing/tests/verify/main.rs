@@ -11,6 +11,7 @@ mod forged;
 mod growing;
 mod long;
 mod places;
+mod promises;
 mod sample;
 mod since;
 mod sound;
