@@ -113,6 +113,8 @@ pub struct Daemon {
     /// When it was last complained of the clock.
     clock_said: Option<Instant>,
     held: watch::Sender<Option<String>>,
+    /// From when on the clock is not believed.
+    held_since: Option<Utc>,
     /// What a status says of the timestamp authorities.
     anchors: Option<watch::Receiver<Vec<Anchor>>>,
     /// … and of the witnesses.
@@ -175,6 +177,7 @@ impl Daemon {
             started: Instant::now(),
             clock_said: None,
             held: watch::Sender::new(None),
+            held_since: None,
             anchors: None,
             witnesses: None,
             scheduler: None,
@@ -350,6 +353,7 @@ impl Daemon {
                     tracing::error!("HELD: {why}");
                 }
                 self.held.send_replace(Some(why));
+                self.held_since.get_or_insert(expected);
                 return false;
             }
             Look::Jumped { from, to } => {
@@ -367,6 +371,9 @@ impl Daemon {
         if self.is_held() {
             tracing::warn!("the clock is believed again");
             self.held.send_replace(None);
+            if let (Some(since), Some(scheduler)) = (self.held_since.take(), &mut self.scheduler) {
+                scheduler.held(since, now);
+            }
         }
         true
     }

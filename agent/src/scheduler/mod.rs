@@ -75,6 +75,7 @@ pub struct Scheduler {
     no_room: Option<String>,
     up_since: Utc,
     jumps: Vec<(Utc, Utc)>,
+    holds: Vec<(Utc, Utc)>,
     runnable: BTreeSet<Job>,
     lanes: BTreeMap<Job, Lane>,
 }
@@ -87,6 +88,7 @@ impl Scheduler {
             no_room: None,
             up_since,
             jumps: Vec::new(),
+            holds: Vec::new(),
             runnable: runnable.into_iter().collect(),
             lanes: BTreeMap::new(),
         }
@@ -138,6 +140,11 @@ impl Scheduler {
         self.jumps.push((from, to));
     }
 
+    /// Says that the clock was not believed from one instant to the other while the agent was up: nothing could start.
+    pub fn held(&mut self, from: Utc, to: Utc) {
+        self.holds.push((from, to));
+    }
+
     /// Says why there is no room for what runs read, if so: then none starts, and slots that pass are `blocked`.
     pub fn no_room(&mut self, why: Option<String>) {
         self.no_room = why;
@@ -159,7 +166,13 @@ impl Scheduler {
                 continue;
             }
             let runnable = self.runnable.contains(job);
-            let view = View { up_since: self.up_since, jumps: &self.jumps, runnable, no_room: self.no_room.as_deref() };
+            let view = View {
+                up_since: self.up_since,
+                jumps: &self.jumps,
+                holds: &self.holds,
+                runnable,
+                no_room: self.no_room.as_deref(),
+            };
             expire(job, lane, now, &view, &mut out);
             if lane.by_hand && runnable {
                 ready.push((Utc::MIN_UTC, job.clone()));
@@ -253,6 +266,7 @@ impl Scheduler {
 struct View<'a> {
     up_since: Utc,
     jumps: &'a [(Utc, Utc)],
+    holds: &'a [(Utc, Utc)],
     runnable: bool,
     no_room: Option<&'a str>,
 }
@@ -294,6 +308,10 @@ fn cause(lane: &Lane, due: &Due, view: &View<'_>) -> (Cause, String) {
     }
     if let Some((from, to)) = view.jumps.iter().find(|(from, to)| *from <= gone && gone <= *to) {
         return (Cause::Clock, format!("the clock went from {} to {} at once", rfc3339(*from), rfc3339(*to)));
+    }
+    if let Some((from, to)) = view.holds.iter().find(|(from, to)| *from <= gone && gone <= *to) {
+        let detail = format!("the clock was not believed from {} to {}: nothing was run", rfc3339(*from), rfc3339(*to));
+        return (Cause::Clock, detail);
     }
     if lane.blocked {
         return (Cause::Blocked, "a run could not be started, or could not be kept: no room in state_dir".into());
