@@ -40,16 +40,39 @@ pub fn write(report: &Report, table: &Table, out: &mut dyn Write) -> io::Result<
     rows.writer.flush()
 }
 
-/// Writes [`DRIFT`] of events that are in no report: it lists the first ones alone.
-///
-/// # Errors
-/// The writer's, and those of the events.
-pub fn write_drift(events: impl Iterator<Item = io::Result<DriftEvent>>, out: &mut dyn Write) -> io::Result<()> {
-    let mut rows = Rows::new(&DRIFT, out)?;
-    for event in events {
-        tables::drift(&event?, &mut rows)?;
+/// [`DRIFT`] of every event as it comes: a report lists the first ones alone.
+pub struct DriftSheet<'a>(Rows<'a>);
+
+impl std::fmt::Debug for DriftSheet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DriftSheet")
     }
-    rows.writer.flush()
+}
+
+impl<'a> DriftSheet<'a> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn new(out: &'a mut dyn Write) -> io::Result<Self> {
+        Rows::new(&DRIFT, out).map(Self)
+    }
+
+    /// Writes the next event.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn push(&mut self, event: &DriftEvent) -> io::Result<()> {
+        tables::drift(event, &mut self.0)
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.0.writer.flush()
+    }
 }
 
 struct Rows<'a> {
@@ -184,9 +207,9 @@ mod tests {
     fn drift_beyond_the_report_is_written_by_the_same_header() {
         let report = example();
         let mut out = Vec::new();
-        write_drift(report.drift.iter().cloned().map(Ok), &mut out).unwrap();
+        let mut sheet = DriftSheet::new(&mut out).unwrap();
+        report.drift.iter().for_each(|event| sheet.push(event).unwrap());
+        sheet.finish().unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), table(&report, "drift"));
-        let broken = std::iter::once(Err(io::Error::other("the disk failed")));
-        assert!(write_drift(broken, &mut Vec::new()).is_err());
     }
 }

@@ -6,6 +6,7 @@ pub mod criteria;
 pub mod csv;
 pub mod days;
 pub mod deviations;
+pub mod drift;
 pub mod evidence;
 pub mod in_force;
 pub mod ledger;
@@ -14,6 +15,7 @@ pub mod occurrences;
 pub mod oscal;
 pub mod parts;
 pub mod pass;
+pub mod sights;
 #[cfg(test)]
 pub mod testing;
 pub mod trends;

@@ -1,5 +1,5 @@
-//! Trends: how large each check's population was, and how much of it failed, by the day's last run. A day without a run is left out; nothing
-//! is filled in. A list that was not whole is said to be so.
+//! Trends: how large each check's population was, and how much of it failed, by the day's last run. A day without a run is left out;
+//! nothing is filled in. A list that was not whole is said to be so.
 
 use std::collections::BTreeMap;
 
