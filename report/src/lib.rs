@@ -8,6 +8,7 @@ pub mod days;
 pub mod deviations;
 pub mod drift;
 pub mod evidence;
+pub mod html;
 pub mod in_force;
 pub mod ledger;
 pub mod model;
