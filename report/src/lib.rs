@@ -16,6 +16,7 @@ pub mod occurrences;
 pub mod oscal;
 pub mod parts;
 pub mod pass;
+pub mod readiness;
 pub mod sights;
 #[cfg(test)]
 pub mod testing;
