@@ -1,6 +1,6 @@
 //! Jobs by day: their slots by what became of them, runs by hand, days on which a check failed, and events that no run read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Days as Count, NaiveDate};
 use signing::{
@@ -25,6 +25,7 @@ pub struct Days {
     daily: Daily,
     by_hand: BTreeMap<Job, u64>,
     failing: BTreeMap<Job, BTreeMap<NaiveDate, u32>>,
+    looked: BTreeMap<Job, BTreeSet<NaiveDate>>,
     windows: BTreeMap<Job, Windows>,
 }
 
@@ -36,6 +37,7 @@ pub struct Told {
     slots: BTreeMap<Job, JobDays>,
     by_hand: BTreeMap<Job, u64>,
     failing: BTreeMap<Job, BTreeMap<NaiveDate, u32>>,
+    looked: BTreeMap<Job, BTreeSet<NaiveDate>>,
     windows: BTreeMap<Job, Windows>,
 }
 
@@ -48,6 +50,7 @@ impl Days {
             daily: Daily::new(from, to),
             by_hand: BTreeMap::new(),
             failing: BTreeMap::new(),
+            looked: BTreeMap::new(),
             windows: BTreeMap::new(),
         }
     }
@@ -60,6 +63,7 @@ impl Days {
             slots: self.daily.finish(as_of),
             by_hand: self.by_hand,
             failing: self.failing,
+            looked: self.looked,
             windows: self.windows,
         }
     }
@@ -83,6 +87,7 @@ impl Listener for Days {
             self.windows.entry(receipt.job.clone()).or_default().add(window);
         }
         if (self.from..self.to).contains(&run.at) {
+            self.looked.entry(receipt.job.clone()).or_default().insert(run.at.date_naive());
             if receipt.slot.is_none() {
                 *self.by_hand.entry(receipt.job.clone()).or_default() += 1;
             }
@@ -121,6 +126,12 @@ impl Told {
         self.slots.keys()
     }
 
+    /// Whether a job has neither a slot nor a run within the period.
+    pub fn is_empty(&self, job: &Job) -> bool {
+        let slots = self.slots.get(job).is_none_or(|days| days.days.is_empty());
+        slots && !self.looked.contains_key(job)
+    }
+
     /// The slots of a job within the period.
     pub fn slots(&self, job: &Job) -> SlotCounts {
         self.slots.get(job).map(|days| days.total.clone()).unwrap_or_default()
@@ -136,6 +147,15 @@ impl Told {
             days.days.range(from.date_naive()..=last).for_each(|(_, day)| sum.add(day));
         }
         sum
+    }
+
+    /// The days before `as_of` without any run of a job, scheduled or by hand.
+    pub fn without_run(&self, job: &Job, as_of: Utc) -> Vec<NaiveDate> {
+        let end = self.to.min(as_of);
+        let days =
+            self.from.date_naive().iter_days().take_while(|day| day.and_time(chrono::NaiveTime::MIN).and_utc() < end);
+        let looked = self.looked.get(job);
+        days.filter(|day| looked.is_none_or(|looked| !looked.contains(day))).collect()
     }
 
     /// What no run of a job read whole within `[from, to)`; `None` for a job that reads no events.

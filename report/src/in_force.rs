@@ -185,11 +185,14 @@ pub fn supporting(control: &Control, scoped: &ScopedJob) -> Vec<ScopedCheck> {
     scoped.checks.iter().filter(|check| control.is_supported_by(&scoped.job, check)).cloned().collect()
 }
 
+/// Each job's version and checks.
+type Jobs = BTreeMap<Job, (u32, Digest)>;
+
 /// What the plans tell: pauses, and which jobs there are where nothing else tells it.
 #[derive(Default)]
 struct Plans {
     /// Each time that the jobs, versions or checks are others.
-    changes: Vec<(Utc, u64, BTreeMap<Job, (u32, Digest)>)>,
+    changes: Vec<(Utc, u64, Jobs)>,
     /// The checks of each plan's jobs.
     by_digest: HashMap<Digest, usize>,
     pauses: Vec<Pause>,
@@ -201,8 +204,7 @@ struct Plans {
 
 impl Plans {
     fn plan(&mut self, index: u64, digest: Digest, plan: &Plan) {
-        let jobs: BTreeMap<Job, (u32, Digest)> =
-            plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect();
+        let jobs: Jobs = plan.jobs.iter().map(|job| (job.job.clone(), (job.version, job.checks))).collect();
         if self.changes.last().is_none_or(|(_, _, before)| *before != jobs) {
             let from = self.changes.last().map_or(plan.sealed_at, |(before, ..)| plan.sealed_at.max(*before));
             self.changes.push((from, index, jobs));
@@ -288,21 +290,20 @@ impl Plans {
 
 /// Every control that any of the sets in force within `[from, to)` has, by id, as it was last.
 pub fn controls_within(in_force: &InForce, from: Utc, to: Utc) -> BTreeMap<String, Control> {
-    let mut all = BTreeMap::new();
+    let controls = within(in_force, from, to).flat_map(|put| &put.set.controls);
+    controls.map(|control| (control.id.clone(), control.clone())).collect()
+}
+
+/// The sets that count within `[from, to)`.
+fn within(in_force: &InForce, from: Utc, to: Utc) -> impl Iterator<Item = &Put> {
     let first = in_force.place(from).unwrap_or_default();
-    for put in
-        in_force.puts.iter().skip(first).take_while(|put| put.from < to || put.entry == in_force.puts[first].entry)
-    {
-        for control in &put.set.controls {
-            all.insert(control.id.clone(), control.clone());
-        }
-    }
-    all
+    let all = in_force.puts.iter().enumerate().skip(first);
+    all.take_while(move |(place, put)| *place == first || put.from < to).map(|(_, put)| put)
 }
 
 /// The jobs that any of the sets within `[from, to)` names, whether they run or not.
 pub fn jobs_within(in_force: &InForce, from: Utc, to: Utc) -> BTreeSet<Job> {
-    let first = in_force.place(from).unwrap_or_default();
-    let puts = in_force.puts.iter().enumerate().skip(first).take_while(|(at, put)| *at == first || put.from < to);
-    puts.flat_map(|(_, put)| put.set.scope.iter().filter_map(|scoped| scoped.job.parse().ok())).collect()
+    within(in_force, from, to)
+        .flat_map(|put| put.set.scope.iter().filter_map(|scoped| scoped.job.parse().ok()))
+        .collect()
 }

@@ -2,6 +2,7 @@
 //! [`Ledger`], the archive read back after verification; nothing here reads a clock, an environment or a network, so the same archive gives
 //! the same bytes.
 
+pub mod changes;
 pub mod criteria;
 pub mod csv;
 pub mod days;
@@ -16,6 +17,7 @@ pub mod occurrences;
 pub mod oscal;
 pub mod parts;
 pub mod pass;
+pub mod period;
 pub mod readiness;
 pub mod sights;
 #[cfg(test)]

@@ -100,6 +100,34 @@ pub trait Listener {
     }
 }
 
+/// Lets a listener hear only the runs before an instant.
+pub struct Until<'a> {
+    /// The instant.
+    pub until: Utc,
+    /// Who listens.
+    pub listener: &'a mut dyn Listener,
+}
+
+impl std::fmt::Debug for Until<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Until").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+impl Listener for Until<'_> {
+    fn needs(&self, run: &RunHead<'_>) -> Needs {
+        if run.at < self.until { self.listener.needs(run) } else { Needs::default() }
+    }
+
+    fn run(&mut self, run: &RunRead) -> Result<(), PassError> {
+        if run.at < self.until { self.listener.run(run) } else { Ok(()) }
+    }
+
+    fn other(&mut self, ledger: &Ledger<'_>, entry: &Entry<'_>) -> Result<(), PassError> {
+        self.listener.other(ledger, entry)
+    }
+}
+
 /// A run before its bundle is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct RunHead<'a> {
