@@ -66,11 +66,12 @@ impl Paths {
         }
     }
 
-    /// Where the keys for a use are.
-    pub fn of(&self, use_: Use) -> &Place {
+    /// Where the keys for a use are; `None` for approvals: those are people's, and never here.
+    pub fn of(&self, use_: Use) -> Option<&Place> {
         match use_ {
-            Use::Receipts => &self.receipts,
-            Use::Checkpoints => &self.checkpoint,
+            Use::Receipts => Some(&self.receipts),
+            Use::Checkpoints => Some(&self.checkpoint),
+            Use::Approvals => None,
         }
     }
 
@@ -372,6 +373,7 @@ fn entry(spki: PublicKey, use_: Use, from: Utc) -> KeyEntry {
         key_id: spki.fingerprint(),
         spki,
         use_,
+        name: None,
         valid: Validity { from, until: None },
         compromised_since: None,
         superseded_by: None,
@@ -396,8 +398,7 @@ fn hold(dir: &Path) -> Result<std::fs::File, KeystoreError> {
 pub fn open(paths: &Paths) -> Result<Keys, KeystoreError> {
     let (set, document) = read_set(&paths.keys)?;
     let mut earlier: Vec<Arc<dyn Signer>> = Vec::new();
-    let mut in_use = |use_: Use| -> Result<Arc<dyn Signer>, KeystoreError> {
-        let place = paths.of(use_);
+    let mut in_use = |use_: Use, place: &Place| -> Result<Arc<dyn Signer>, KeystoreError> {
         let (mut current, mut why) = (None, None);
         for (found, key) in place.open(&set, use_)? {
             let id = key.public().fingerprint();
@@ -429,7 +430,8 @@ pub fn open(paths: &Paths) -> Result<Keys, KeystoreError> {
             })
         })
     };
-    let (receipts, checkpoints) = (in_use(Use::Receipts)?, in_use(Use::Checkpoints)?);
+    let receipts = in_use(Use::Receipts, &paths.receipts)?;
+    let checkpoints = in_use(Use::Checkpoints, &paths.checkpoint)?;
     for place in &paths.earlier {
         let found = place.open(&set, Use::Receipts)?;
         earlier.extend(
@@ -464,7 +466,7 @@ fn write(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
     }
 }
 
-fn make_key(disk: &Disk, path: &Path) -> Result<FileKey, KeystoreError> {
+pub(crate) fn make_key(disk: &Disk, path: &Path) -> Result<FileKey, KeystoreError> {
     if !exists(path)? {
         let pem = FileKey::generate().to_pem();
         disk.create_new_private(path, pem.as_bytes()).map_err(|source| KeystoreError::Io {

@@ -247,6 +247,7 @@ impl Archive {
                 key_id: public.fingerprint(),
                 spki: public,
                 use_,
+                name: None,
                 valid: Validity { from: at(start), until: None },
                 compromised_since: None,
                 superseded_by: None,

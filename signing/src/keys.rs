@@ -21,7 +21,9 @@ mod draft;
 mod set;
 
 pub use draft::Draft;
-pub use set::{FORMAT, KeyEntry, KeyRefusal, KeySet, KeysError, MAX_KEYS, PAYLOAD_TYPE, Unfit, Use, Validity};
+pub use set::{
+    FORMAT, KeyEntry, KeyRefusal, KeySet, KeysError, MAX_KEYS, MAX_NAME, PAYLOAD_TYPE, Unfit, Use, Validity, is_name,
+};
 
 /// DER of a SubjectPublicKeyInfo for Ed25519 (RFC 8410) up to the key's 32 bytes.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];

@@ -4,6 +4,7 @@
 //! [`store::Reader`]. So an auditor can read and build it alone. `docs/FORMAT.md` is the normative text for the bytes made here.
 
 pub mod append;
+pub mod approval;
 pub mod bundle;
 pub mod digest;
 pub mod errors;

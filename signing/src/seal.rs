@@ -181,6 +181,11 @@ impl Envelope {
         }
     }
 
+    /// As it says itself.
+    pub fn payload_type(&self) -> &str {
+        &self.payload_type
+    }
+
     pub fn open(self, payload_type: &str) -> Result<Opened, SealError> {
         let count = self.signatures.len();
         let (payload, signatures) = self.open_all(payload_type)?;

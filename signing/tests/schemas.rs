@@ -11,7 +11,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signing::{
+    approval::{Approval, Choice, Decision, Kind, Records, Response, Signed, Waiver},
     digest::Digest,
+    keys::FileKey,
     population::{AsOf, FORMAT, Gap, Of, Population, PopulationDocument},
     store::{Dir, Reader},
 };
@@ -76,6 +78,7 @@ fn written() -> Vec<(String, Value)> {
     all.push(("population".to_owned(), json(&population().to_bytes())));
     let lines = String::from_utf8(file("exchanges.jsonl")).unwrap();
     all.extend(lines.lines().map(|l| ("exchange".to_owned(), json(l.as_bytes()))));
+    all.extend(approvals());
     all
 }
 
@@ -100,6 +103,72 @@ fn population() -> PopulationDocument {
         as_of: AsOf { size: 3, root: Digest::of(b""), at: to },
         populations: vec![kind(None), kind(Some("accounts"))],
     }
+}
+
+/// What people sign: with every member, and with none that may be null.
+fn approvals() -> Vec<(String, Value)> {
+    let (origin, approver) = ("example.org/log".to_owned(), "Ada Lovelace".to_owned());
+    let made_at: signing::time::Utc = "2026-11-22T04:00:00.250Z".parse().unwrap();
+    let waiver = Waiver {
+        format: Kind::Waiver.format().into(),
+        origin: origin.clone(),
+        approver: approver.clone(),
+        made_at,
+        control: Some("AC-01".into()),
+        check: Some("aws/iam-users/mfa-enrolled".into()),
+        job: Some("aws/iam-users@prod".parse().unwrap()),
+        records: Records::These(vec!["alice".into()]),
+        reason: "a key is on its way".into(),
+        until: "2027-03-01T00:00:00Z".parse().unwrap(),
+        compensating: Some("AC-07".into()),
+    };
+    let response = Response {
+        format: Kind::Response.format().into(),
+        origin: origin.clone(),
+        approver: approver.clone(),
+        made_at,
+        deviation: Some("D-0123456789ab".into()),
+        control: None,
+        text: "a contractor".into(),
+        remediation: Some("disabled".into()),
+        remediation_by: Some(made_at.date_naive()),
+    };
+    let decision = Decision {
+        format: Kind::Decision.format().into(),
+        origin,
+        approver,
+        made_at,
+        citation: "164.312(a)(2)(iv)".into(),
+        decision: Choice::Alternative,
+        reason: "the volume is encrypted".into(),
+        alternative: Some("encryption of volumes".into()),
+    };
+    let all = [
+        Approval::Waiver(Waiver {
+            control: None,
+            job: None,
+            records: Records::ALL,
+            compensating: None,
+            ..waiver.clone()
+        }),
+        Approval::Waiver(Waiver { check: None, ..waiver }),
+        Approval::Response(Response {
+            deviation: None,
+            control: Some("AC-01".into()),
+            remediation: None,
+            remediation_by: None,
+            ..response.clone()
+        }),
+        Approval::Response(response),
+        Approval::Decision(Decision { decision: Choice::NotReasonable, alternative: None, ..decision.clone() }),
+        Approval::Decision(decision),
+    ];
+    let key = FileKey::from_seed(&[7; 32]);
+    let payload = |approval: Approval| {
+        let kind = approval.kind().to_string();
+        (kind, json(Signed::new(approval, &key).unwrap().payload()))
+    };
+    all.into_iter().map(payload).collect()
 }
 
 #[test]

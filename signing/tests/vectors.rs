@@ -73,6 +73,7 @@ fn key_set() -> KeySet {
         key_id: key.public().fingerprint(),
         spki: *key.public(),
         use_,
+        name: None,
         valid: Validity { from: at("2026-11-22T03:00:00Z"), until: None },
         compromised_since: None,
         superseded_by: None,

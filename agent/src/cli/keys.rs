@@ -29,6 +29,8 @@ pub enum Command {
     Rotate(change::RotateArgs),
     /// Say since when somebody else may have a key, in a revision that the root signs
     Revoke(change::RevokeArgs),
+    /// Name a person who may sign waivers, responses and decisions, in a revision that the root signs
+    Approver(change::ApproverArgs),
     /// On the custodian's machine: show a request in words, and sign it with the root key
     Sign(change::SignArgs),
     /// Take a keys.json that the root signed: a running agent uses it from then on
@@ -79,6 +81,7 @@ pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init(args)?,
         Command::Rotate(args) => change::rotate(args)?,
         Command::Revoke(args) => change::revoke(args)?,
+        Command::Approver(args) => change::approver(args)?,
         Command::Sign(args) => change::sign(args)?,
         Command::Install(args) => change::install(args)?,
         Command::List(args) => show::list(args)?,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use chrono::TimeDelta;
 use signing::{
-    keys::{Draft, KeySet, Signer, Use},
+    keys::{Draft, KeyEntry, KeySet, PublicKey, Signer, Use, is_name},
     time::{Utc, millis, rfc3339},
 };
 
@@ -23,6 +23,8 @@ pub struct Change {
     pub overlap: TimeDelta,
     /// A key, and since when somebody else may have it.
     pub compromised: Option<(String, Utc)>,
+    /// A person's name, and the key with which that person approves from now on.
+    pub approver: Option<(String, PublicKey)>,
 }
 
 /// Draws up the next revision. New keys are made in files beside those that they follow, or are those that the configuration names in a
@@ -48,23 +50,38 @@ pub fn draft(disk: &Disk, paths: &Paths, change: &Change, now: Utc) -> Result<Dr
             ));
         };
         key.compromised_since = Some(millis(*since));
-        if key.superseded_by.is_none() && !rotate.contains(&key.use_) {
+        // A person's key is followed by none: another one is named for the same person.
+        if key.use_ != Use::Approvals && key.superseded_by.is_none() && !rotate.contains(&key.use_) {
             rotate.push(key.use_);
         }
+    }
+    if let Some((name, spki)) = &change.approver {
+        if !is_name(name) {
+            return impossible(format!("{name:?} is no name: it is 1 to 100 characters of plain text"));
+        }
+        if set.root == *spki || set.entry(&spki.fingerprint()).is_some() {
+            return impossible(format!(
+                "{spki} is in {} already: an approver has a key of their own",
+                paths.keys.display()
+            ));
+        }
+        set.keys.push(KeyEntry { name: Some(name.clone()), ..entry(*spki, Use::Approvals, now) });
     }
     let mut consents: Vec<Arc<dyn Signer>> = Vec::new();
     for use_ in rotate {
         let Some(old) = set.in_use(use_).map(|key| key.key_id.clone()) else {
             return impossible(format!("{} has not exactly one key in use for {use_}", paths.keys.display()));
         };
-        let place = paths.of(use_);
+        let Some(place) = paths.of(use_) else {
+            return impossible(format!("keys for {use_} are people's: no key follows one by itself"));
+        };
         let new = match place {
             Place::File(path) => *make_key(disk, &place::successor(path, set.revision))?.public(),
             // The operator has made it there, and the configuration names it.
             service => service.ask_public()?,
         };
         if !change.lost {
-            consents.push(signer(paths, &set, use_, &old)?);
+            consents.push(signer(paths, &set, (use_, place), &old)?);
         }
         let next = new.fingerprint();
         if set.entry(&next).is_some() {
@@ -87,16 +104,20 @@ pub fn draft(disk: &Disk, paths: &Paths, change: &Change, now: Utc) -> Result<Dr
 }
 
 /// The signer with this id, in a use's place or among the earlier ones.
-fn signer(paths: &Paths, set: &KeySet, use_: Use, key_id: &str) -> Result<Arc<dyn Signer>, KeystoreError> {
-    for place in [paths.of(use_)].into_iter().chain(&paths.earlier) {
+fn signer(
+    paths: &Paths,
+    set: &KeySet,
+    (use_, own): (Use, &Place),
+    key_id: &str,
+) -> Result<Arc<dyn Signer>, KeystoreError> {
+    for place in [own].into_iter().chain(&paths.earlier) {
         let found = place.open(set, use_)?.into_iter().find(|(_, key)| key.public().fingerprint() == key_id);
         if let Some((_, key)) = found {
             return Ok(key);
         }
     }
     Err(KeystoreError::Impossible(format!(
-        "the key {key_id} is not in {}, and must sign its own succession: put it back, or, if it is lost, say so with --lost",
-        paths.of(use_)
+        "the key {key_id} is not in {own}, and must sign its own succession: put it back, or, if it is lost, say so with --lost"
     )))
 }
 
@@ -154,6 +175,6 @@ pub(crate) fn ended<'a>(set: &'a KeySet, before: &'a KeySet) -> impl Iterator<It
     set.keys.iter().filter_map(|key| {
         let was = before.entry(&key.key_id)?;
         let until = key.valid.until.filter(|until| was.valid.until != Some(*until))?;
-        (!key.lost && key.compromised_since.is_none()).then_some((&*key.key_id, until))
+        (key.use_ != Use::Approvals && !key.lost && key.compromised_since.is_none()).then_some((&*key.key_id, until))
     })
 }

@@ -126,6 +126,7 @@ mod tests {
             key_id: key.public().fingerprint(),
             spki: *key.public(),
             use_: Use::Receipts,
+            name: None,
             valid: Validity { from: now, until: None },
             compromised_since: None,
             superseded_by: None,

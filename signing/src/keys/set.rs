@@ -22,6 +22,15 @@ pub const FORMAT: &str = "evidenced-keys/1";
 /// The most bytes of a `keys.json` that are read.
 pub const MAX_KEYS: u64 = 1024 * 1024;
 
+/// The most characters of an approver's name.
+pub const MAX_NAME: usize = 100;
+
+/// Whether it can be an approver's name: 1 to [`MAX_NAME`] characters, none of them for control, no space at its ends.
+pub fn is_name(name: &str) -> bool {
+    let length = name.chars().count();
+    (1..=MAX_NAME).contains(&length) && name.trim() == name && !name.chars().any(char::is_control)
+}
+
 /// What a key may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,6 +39,8 @@ pub enum Use {
     Receipts,
     /// Checkpoints.
     Checkpoints,
+    /// Waivers, responses and decisions: a person's key, never the agent's.
+    Approvals,
 }
 
 impl fmt::Display for Use {
@@ -37,6 +48,7 @@ impl fmt::Display for Use {
         f.write_str(match self {
             Self::Receipts => "receipts",
             Self::Checkpoints => "checkpoints",
+            Self::Approvals => "approvals",
         })
     }
 }
@@ -74,6 +86,9 @@ pub struct KeyEntry {
     /// What it may sign.
     #[serde(rename = "use")]
     pub use_: Use,
+    /// Of an approver's key the person's name; other keys have none, and leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// When it may.
     pub valid: Validity,
     /// From when on somebody else may have had it.
@@ -142,8 +157,8 @@ pub enum Unfit {
     /// What signed once must stay known.
     #[error("it does not name the key {0} any more")]
     Gone(String),
-    /// A key's use, its beginning and its successor stay as they were said.
-    #[error("it says of the key {0} another use, beginning or successor than before")]
+    /// A key's use, name, beginning and successor stay as they were said.
+    #[error("it says of the key {0} another use, name, beginning or successor than before")]
     Changed(String),
     /// Another key takes its place, and it had no say in that.
     #[error("the key {0} is superseded in it, but did not sign it, and is not said to be lost")]
@@ -248,7 +263,7 @@ impl KeySet {
         let now: BTreeMap<&str, &KeyEntry> = self.keys.iter().map(|key| (&*key.key_id, key)).collect();
         for old in &before.keys {
             let Some(new) = now.get(&*old.key_id) else { return Err(Unfit::Gone(old.key_id.clone())) };
-            if new.use_ != old.use_ || new.valid.from != old.valid.from {
+            if new.use_ != old.use_ || new.name != old.name || new.valid.from != old.valid.from {
                 return Err(Unfit::Changed(old.key_id.clone()));
             }
             match (&old.superseded_by, &new.superseded_by) {
@@ -313,6 +328,17 @@ impl KeySet {
             if id != key.key_id {
                 return wrong(format!("the key named {} has the fingerprint {id}", key.key_id));
             }
+            match (&key.name, key.use_) {
+                (Some(name), Use::Approvals) if is_name(name) => {}
+                (None, Use::Receipts | Use::Checkpoints) => {}
+                (Some(_), Use::Approvals) => {
+                    return wrong(format!(
+                        "the key {id} has a name that is empty, over {MAX_NAME} characters, or no plain text"
+                    ));
+                }
+                (None, Use::Approvals) => return wrong(format!("the key {id} is for approvals and names nobody")),
+                (Some(_), _) => return wrong(format!("the key {id} has a name, but is for {}", key.use_)),
+            }
             if key.valid.until.is_some_and(|until| until <= key.valid.from) {
                 return wrong(format!("the key {id} is never valid"));
             }
@@ -353,6 +379,7 @@ mod tests {
             key_id: spki.fingerprint(),
             spki,
             use_,
+            name: (use_ == Use::Approvals).then(|| "Ada Lovelace".to_owned()),
             valid: Validity { from: at("2026-01-01T00:00:00Z"), until: Some(at("2027-01-01T00:00:00Z")) },
             compromised_since: None,
             superseded_by: None,
@@ -448,6 +475,24 @@ mod tests {
         refused(&|s| s.keys[0].superseded_by = Some(s.keys[1].key_id.clone()));
         refused(&|s| s.keys[0].superseded_by = Some(s.keys[0].key_id.clone()));
         refused(&|s| s.keys[0].lost = true);
+        refused(&|s| s.keys[0].name = Some("Ada Lovelace".into()));
+    }
+
+    #[test]
+    fn an_approver_has_a_name_of_plain_text_that_no_revision_changes() {
+        let (root, mut set) = set();
+        set.keys.push(entry(4, Use::Approvals));
+        set.sign(&root).unwrap();
+        let long = "n".repeat(MAX_NAME + 1);
+        for name in [None, Some(""), Some(" Ada"), Some("Ada\n"), Some("A\u{1b}[2J"), Some(long.as_str())] {
+            let mut other = set.clone();
+            other.keys[2].name = name.map(str::to_owned);
+            assert!(matches!(other.sign(&root), Err(KeysError::Inconsistent(_))), "{name:?}");
+        }
+        let mut next = KeySet { revision: 2, ..set.clone() };
+        assert_eq!(next.follows(&set), Ok(()));
+        next.keys[2].name = Some("Charles Babbage".into());
+        assert_eq!(next.follows(&set), Err(Unfit::Changed(next.keys[2].key_id.clone())));
     }
 
     /// Revision 2 of the set: another receipts key follows the first.

@@ -9,6 +9,7 @@ use super::{
     Options,
     anchors::{self, Authorities},
     deep::{Around, Deep},
+    documents,
     findings::{CannotVerify, Code, Finding, Findings, Limit},
     keyring::Keyring,
     order::{MAX_PLAN, PlanFacts, altered},
@@ -18,6 +19,7 @@ use super::{
     times::{Bounded, Bounds, Growth, Times, TrustedTime},
 };
 use crate::{
+    approval::{Kind, MAX_APPROVAL},
     digest::Digest,
     errors::chain,
     keys::{KeySet, KeysError, MAX_KEYS, Use},
@@ -190,6 +192,7 @@ pub fn entry(reader: &dyn Reader, options: &Options<'_>) -> Result<EntryVerdict,
         time.untrusted_tokens += tokens.untrusted;
         let plans = entry.plan(statement)?;
         entry.subject(statement, &plans)?;
+        entry.approval(statement, &keyring, bounds)?;
     }
     time.authorities = anchors.authorities(&in_seal);
     let mut limits = time.limits();
@@ -435,6 +438,25 @@ impl Entry<'_> {
             }
             Some((found, _)) if found != wanted => self.finding(other, &name, altered(found, index, wanted)),
             Some((_, length)) => self.section("subject", format!("{name}: {}, its digest agrees", bytes(length))),
+        }
+        Ok(())
+    }
+
+    /// Who signed the document that the entry names, where people sign such ones.
+    fn approval(&mut self, statement: &Statement, keyring: &Keyring, bounds: Bounds) -> Result<(), CannotVerify> {
+        let Body::Document(document) = &statement.body else { return Ok(()) };
+        let Some(kind) = Kind::named(&document.kind) else { return Ok(()) };
+        let name = layout::document(&document.kind, statement.subject[0].digest.sha256);
+        // What is missing or altered has been said.
+        let Fetched::Bytes(bytes) = fetch(self.reader, &name, MAX_APPROVAL)? else { return Ok(()) };
+        if Digest::of(&bytes) != statement.subject[0].digest.sha256 {
+            return Ok(());
+        }
+        let about = (self.about.index, statement.entry.sealed_at, bounds);
+        match documents::signer(kind, &bytes, &self.about.origin, keyring, about) {
+            Ok(Some(name)) => self.section("approval", format!("a {kind}, signed by {name}, whom the owner named")),
+            Ok(None) => {}
+            Err((code, says)) => self.finding(code, &name, says),
         }
         Ok(())
     }

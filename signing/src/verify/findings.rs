@@ -159,6 +159,10 @@ codes! {
     DocumentDigest = "DOCUMENT-DIGEST", "The document was changed after it was sealed.";
     /// A document is not of its kind's format.
     DocumentMalformed = "DOCUMENT-MALFORMED", "The document was sealed so, but cannot be understood.";
+    /// What a person signed does not verify.
+    ApprovalSignature = "APPROVAL-SIGNATURE", "Somebody other than the approver whom it names made this, or changed it: it counts for nothing.";
+    /// What a person signed is by no key that may.
+    ApprovalKey = "APPROVAL-KEY", "Nobody whom the owner had named as approver signed this: it counts for nothing.";
     /// An entry names a plan that does not precede it.
     PlanUnknown = "PLAN-UNKNOWN", "The entry rests on a plan that was not logged before it: what was expected cannot be told.";
     /// A plan does not follow the one before.

@@ -2,7 +2,7 @@
 
 use super::findings::{Code, Findings};
 use crate::{
-    keys::{KeySet, PublicKey, Unfit, Use},
+    keys::{KeyEntry, KeySet, PublicKey, Unfit, Use},
     time::{Utc, rfc3339},
 };
 
@@ -97,6 +97,32 @@ impl Keyring {
             }
         }
         self.current(key_id, Use::Receipts, at, by)
+    }
+
+    /// The approver's key by which a document of entry `index` is signed, if it was entitled to. It must have been logged before, and the
+    /// document's time is its entry's, which the agent tells, and not what it says itself.
+    pub fn approver(&self, index: u64, key_id: &str, at: Utc, by: Option<Utc>) -> Result<&KeyEntry, Refusal> {
+        let refuse = |says: String| Err(Refusal { code: Code::ApprovalKey, says });
+        let known = self.logged.iter().find(|(_, set)| set.entry(key_id).is_some());
+        let newest = self.newest().and_then(|set| set.entry(key_id));
+        let Some(key) = newest else {
+            return refuse(format!("its key {key_id} is in no keys document under the trusted root"));
+        };
+        if let Some((logged, _)) = known.filter(|(logged, _)| *logged > index) {
+            return refuse(format!("its key {key_id} is made known by entry {logged} only, which is later"));
+        }
+        for (logged, set) in self.logged.iter().filter(|(logged, _)| *logged < index) {
+            if let Some(next) = set.entry(key_id).and_then(|key| key.superseded_by.as_ref()) {
+                return refuse(format!(
+                    "its key {key_id} was superseded by {next} in the keys that entry {logged} logs"
+                ));
+            }
+        }
+        match self.current(key_id, Use::Approvals, at, by) {
+            Ok(_) => Ok(key),
+            Err(Refusal { code: Code::SealKey, says }) => refuse(says),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The key as the newest revision has it, for this use at this time. `by` is the instant by which trusted time shows that it had

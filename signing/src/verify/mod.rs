@@ -7,6 +7,7 @@
 mod anchors;
 mod append;
 mod deep;
+mod documents;
 mod entry;
 mod findings;
 mod kept;
@@ -34,6 +35,7 @@ use std::{
 
 pub use anchors::{Authority, WitnessedHead};
 pub use deep::{Derived, Rederive};
+pub use documents::LoggedDocument;
 pub use entry::{EntryVerdict, entry};
 pub use findings::{CannotVerify, Code, Finding, Limit, MAX_FINDINGS};
 pub use kept::{Compared, Kept};
@@ -283,11 +285,14 @@ fn run(
         part: options.part,
         since: since.as_ref(),
         counted: objects::Counted::default(),
+        documents: Mutex::default(),
     };
     objects::check(&objects, &walked, progress)?;
     let (opened, rederived, deep_limits) = objects.deep.as_ref().map(deep::Deep::counts).unwrap_or_default();
     objects.say_covered();
     let (counted, entries) = (objects.counted, objects.times.finish());
+    let mut documents = objects.documents.into_inner().unwrap_or_else(PoisonError::into_inner);
+    documents.sort_by_key(|document| document.index);
     let part = since.as_ref().map(|since| since.prefixes(walked.order.newest_entry));
     let strays = strays::Means { reader, findings: &findings, order: &walked.order, verifier: &verifier };
     let strays = strays::search(strays, &mut walked.roots, (&checkpoint, &seen), ahead, part, progress)?;
@@ -335,6 +340,7 @@ fn run(
     let hold = reader.hold();
     let tail = tail(checkpoint.size, witnessed.as_ref(), kept::pinned(&compared), options);
     let mut limits = limits(options, &hold, &numbers, &time, &tail);
+    limits.extend(documents::unread(&documents));
     limits.extend(since.as_ref().map(Since::limit));
     if !walked.order.anchors.untrusted.is_empty() {
         limits.push(untrusted(&walked.order.anchors.untrusted));
@@ -370,6 +376,7 @@ fn run(
         findings: &findings_by_code,
         coverage: &coverage,
         events: &events,
+        documents: &documents,
         given: options.as_of.is_some(),
         newest,
         pending: strays.pending.total,
@@ -405,6 +412,7 @@ fn run(
         witnessed,
         coverage: Some(coverage),
         events,
+        documents,
         since,
         kept: compared,
     })
@@ -593,11 +601,6 @@ fn limits(options: &Options<'_>, hold: &Hold, numbers: &Numbers, time: &TrustedT
         );
         limits.push(Limit { code: "PART", says });
     }
-    if numbers.other_documents > 0 {
-        let says =
-            format!("{} documents are of kinds whose contents this version does not read", numbers.other_documents);
-        limits.push(Limit { code: "DOCUMENT-KIND", says });
-    }
     limits
 }
 
@@ -634,6 +637,7 @@ fn headless(findings: Findings, options: &Options<'_>) -> Verdict {
         witnessed: None,
         coverage: None,
         events: Vec::new(),
+        documents: Vec::new(),
         since: None,
         kept: Vec::new(),
     }

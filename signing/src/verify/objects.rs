@@ -15,6 +15,7 @@ use super::{
     Part, Progress, Stage,
     anchors::Authorities,
     deep::{Around, Deep},
+    documents::{self, LoggedDocument},
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
     lock,
@@ -27,8 +28,9 @@ use super::{
     walk::{Entries, Walked},
 };
 use crate::{
+    approval::{Kind, MAX_APPROVAL},
     digest::Digest,
-    layout, promise,
+    layout, population, promise,
     seal::MAX_SEAL,
     statement::{Body, Receipt, Statement},
     store::Reader,
@@ -72,6 +74,8 @@ pub(crate) struct Objects<'a> {
     pub part: Option<Part>,
     pub since: Option<&'a Since<'a>>,
     pub counted: Counted,
+    /// Documents beside plans and keys, as they come.
+    pub documents: Mutex<Vec<LoggedDocument>>,
 }
 
 /// What the store says is covered.
@@ -120,7 +124,7 @@ impl Objects<'_> {
             self.counted.outside.fetch_add(1, Relaxed);
             return Ok(());
         }
-        self.seal(index, bytes, &statement)?;
+        let bounds = self.seal(index, bytes, &statement)?;
         let subject = &statement.subject[0];
         let digest = subject.digest.sha256;
         match &statement.body {
@@ -134,14 +138,27 @@ impl Objects<'_> {
                     self.bundle(&name, index, digest, &statement, receipt)?;
                 }
             }
-            Body::Document(document)
-                if !matches!(document.kind.as_str(), "keys" | "plan" | "population" | promise::KIND) =>
-            {
-                if subject.name == layout::document(&document.kind, digest) && !document.kind.contains(['/', '.']) {
-                    self.document(&subject.name, index, digest)?;
+            Body::Document(document) if !matches!(document.kind.as_str(), "keys" | "plan") => {
+                let named = subject.name == layout::document(&document.kind, digest);
+                if named && !document.kind.contains(['/', '.']) {
+                    // Those of controls and populations were read in log order.
+                    let signer = match document.kind.as_str() {
+                        population::KIND | promise::KIND => None,
+                        kind => self.document(kind, &subject.name, digest, (index, &statement, bounds))?,
+                    };
+                    lock(&self.documents).push(LoggedDocument {
+                        kind: document.kind.clone(),
+                        index,
+                        name: subject.name.clone(),
+                        digest,
+                        sealed_at: statement.entry.sealed_at,
+                        not_before: bounds.earliest,
+                        not_after: bounds.latest,
+                        signer,
+                    });
                 }
             }
-            // Keys, plans, controls and populations were read in log order; a missed receipt's subject is its plan.
+            // Keys and plans were read in log order; a missed receipt's subject is its plan.
             Body::Document(_) | Body::Missed(_) => {}
         }
         Ok(())
@@ -154,7 +171,7 @@ impl Objects<'_> {
         }
     }
 
-    fn seal(&self, index: u64, leaf: &[u8], statement: &Statement) -> Result<(), CannotVerify> {
+    fn seal(&self, index: u64, leaf: &[u8], statement: &Statement) -> Result<Bounds, CannotVerify> {
         let entry = &statement.entry;
         let name = layout::seal(entry.sealed_at, Statement::leaf_digest(leaf));
         let mut bounds = Bounds { earliest: self.order.earliest(index, entry), latest: self.growth.entry_by(index) };
@@ -178,7 +195,7 @@ impl Objects<'_> {
             },
         }
         self.times.take(index, &name, entry.sealed_at, bounds, self.findings);
-        Ok(())
+        Ok(bounds)
     }
 
     /// Opens a seal; tokens in it that are trusted bound the entry's time.
@@ -261,19 +278,47 @@ impl Objects<'_> {
         statement.entry.sealed_at.checked_add_signed(TimeDelta::days(days.into()))
     }
 
-    fn document(&self, name: &str, index: u64, wanted: Digest) -> Result<(), CannotVerify> {
+    /// Who signed it, where people sign such documents.
+    fn document(
+        &self,
+        kind: &str,
+        name: &str,
+        wanted: Digest,
+        (index, statement, bounds): (u64, &Statement, Bounds),
+    ) -> Result<Option<String>, CannotVerify> {
+        let finding = |code, says: String| self.findings.add(code, name, Some(index), says);
         match digest(self.reader, name)? {
-            None => {
-                let says = format!("entry {index} of the log says that it is there");
-                self.findings.add(Code::DocumentMissing, name, Some(index), says);
-            }
-            Some((found, _)) if found != wanted => {
-                self.findings.add(Code::DocumentDigest, name, Some(index), altered(found, index, wanted));
-            }
+            None => finding(Code::DocumentMissing, format!("entry {index} of the log says that it is there")),
+            Some((found, _)) if found != wanted => finding(Code::DocumentDigest, altered(found, index, wanted)),
             Some(_) => {
                 self.counted.documents.fetch_add(1, Relaxed);
+                if let Some(kind) = Kind::named(kind) {
+                    let about = (index, statement.entry.sealed_at, bounds);
+                    match self.signer(kind, name, wanted, about)? {
+                        Ok(signer) => return Ok(signer),
+                        Err((code, says)) => finding(code, says),
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn signer(
+        &self,
+        kind: Kind,
+        name: &str,
+        wanted: Digest,
+        about: (u64, Utc, Bounds),
+    ) -> Result<Result<Option<String>, (Code, String)>, CannotVerify> {
+        Ok(match fetch(self.reader, name, MAX_APPROVAL)? {
+            Fetched::TooLong => Err((Code::DocumentMalformed, format!("it is longer than {MAX_APPROVAL} bytes"))),
+            Fetched::Bytes(bytes) if Digest::of(&bytes) == wanted => {
+                documents::signer(kind, &bytes, self.order.origin, self.keyring(), about)
+            }
+            Fetched::Absent | Fetched::Bytes(_) => {
+                return Err(CannotVerify::new(name, "it changed while it was verified; verify again"));
+            }
+        })
     }
 }

@@ -127,7 +127,7 @@ pub(crate) struct Told {
 pub(crate) struct Order<'a> {
     pub reader: &'a dyn Reader,
     pub findings: &'a Findings,
-    origin: &'a str,
+    pub origin: &'a str,
     size: u64,
     trust: &'a str,
     pub keyring: Keyring,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Part,
     anchors::WitnessedHead,
+    documents::{self, LoggedDocument},
     findings::{Code, Finding, Limit},
     kept::Compared,
     strays::{Counted, Pending},
@@ -72,6 +73,8 @@ pub struct Verdict {
     pub coverage: Option<CoverageReport>,
     /// Of each job that reads events: from when to when it did, and what it missed.
     pub events: Vec<Events>,
+    /// Documents of other kinds than `plan` and `keys`, in the log's order, each with the trusted bounds of its entry.
+    pub documents: Vec<LoggedDocument>,
     /// The first entry that was looked at, where only what is new was; before it lies what a kept checkpoint pins.
     pub since: Option<u64>,
     /// The kept checkpoints that were given, each compared with the log.
@@ -185,6 +188,7 @@ pub(crate) struct Facts<'a> {
     pub findings: &'a BTreeMap<Code, u64>,
     pub coverage: &'a CoverageReport,
     pub events: &'a [Events],
+    pub documents: &'a [LoggedDocument],
     pub given: bool,
     pub newest: Option<Utc>,
     pub pending: u64,
@@ -205,6 +209,7 @@ pub(crate) fn sections(facts: &Facts<'_>) -> Vec<Section> {
     if facts.deep {
         sections.push(Section { name: "contents", says: contents(facts.numbers.opened, facts.numbers.rederived) });
     }
+    sections.extend(documents::says(facts.documents).map(|says| Section { name: "approvals", says }));
     sections.push(Section { name: "time", says: facts.time.says() });
     sections.push(Section { name: "coverage", says: coverage(facts) });
     sections.extend(facts.events.iter().map(|events| Section { name: "events", says: events.says() }));

@@ -124,6 +124,7 @@ macro_rules! each {
 
 each! {
     an_append_is_decided_by_its_own_bytes = "append", 256;
+    what_a_person_signed_is_read_as_it_was_signed = "approval", 256;
     an_archive_with_any_object_replaced_is_not_intact = "archive", 128;
     a_bundle_is_what_every_zip_reader_sees = "bundle", 256;
     a_checkpoint_has_one_spelling = "checkpoint", 512;

@@ -17,6 +17,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use signing::{
     append::Decision,
+    approval::{Approval, Choice, Kind, Records, Response, Signed, Waiver},
     bundle::{Bundle, ChecksDocument, RunFacts},
     digest::Digest,
     keys::{self, FileKey, KeySet, PublicKey, Signer},
@@ -31,7 +32,7 @@ use signing::{
     slots::Coverage,
     statement::Statement,
     store::{Dir, Reader},
-    time::millis,
+    time::{Utc, millis},
     timestamp::{Roots, Verifier, peek},
     verify::{Derived, Options, Rederive, verify},
 };
@@ -49,6 +50,7 @@ pub struct Target {
 /// Every parser.
 pub const TARGETS: &[Target] = &[
     Target { name: "append", check: append, seeds: append_seeds },
+    Target { name: "approval", check: approval, seeds: approval_seeds },
     Target { name: "archive", check: archive, seeds: archive_seeds },
     Target { name: "bundle", check: bundle, seeds: || objects("bundle/") },
     Target { name: "checkpoint", check: checkpoint, seeds: || objects("checkpoint") },
@@ -121,6 +123,70 @@ fn seal(bytes: &[u8]) {
         assert_eq!(again.to_bytes(), seal.to_bytes());
         assert_eq!((again.payload, again.key_id, again.signature), (seal.payload, seal.key_id, seal.signature));
         assert_eq!(again.timestamps, seal.timestamps);
+    }
+}
+
+fn approval_seeds() -> Vec<Vec<u8>> {
+    let (origin, approver) = ("example.org/log".to_owned(), "Ada Lovelace".to_owned());
+    let made_at: Utc = "2026-11-22T04:00:00Z".parse().unwrap();
+    let waiver = Waiver {
+        format: Kind::Waiver.format().into(),
+        origin: origin.clone(),
+        approver: approver.clone(),
+        made_at,
+        control: Some("AC-01".into()),
+        check: Some("aws/iam-users/mfa-enrolled".into()),
+        job: Some("aws/iam-users@prod".parse().unwrap()),
+        records: Records::These(vec!["alice".into()]),
+        reason: "a key is on its way".into(),
+        until: made_at + TimeDelta::days(90),
+        compensating: None,
+    };
+    let response = Response {
+        format: Kind::Response.format().into(),
+        origin: origin.clone(),
+        approver: approver.clone(),
+        made_at,
+        deviation: Some("D-0123456789ab".into()),
+        control: None,
+        text: "a contractor".into(),
+        remediation: Some("disabled".into()),
+        remediation_by: Some(made_at.date_naive()),
+    };
+    let decision = signing::approval::Decision {
+        format: Kind::Decision.format().into(),
+        origin,
+        approver,
+        made_at,
+        citation: "164.312(a)(2)(iv)".into(),
+        decision: Choice::Alternative,
+        reason: "the volume is encrypted".into(),
+        alternative: Some("encryption of volumes".into()),
+    };
+    let all = [Approval::Waiver(waiver), Approval::Response(response), Approval::Decision(decision)];
+    all.into_iter().map(|approval| Signed::new(approval, &root()).unwrap().payload().to_vec()).collect()
+}
+
+/// The payload of what a person signs under a good signature, for each kind; and as a document.
+fn approval(bytes: &[u8]) {
+    let _ = Signed::from_bytes(bytes);
+    let root = root();
+    for kind in Kind::ALL {
+        let sig = STANDARD.encode(root.sign(&pae(kind.payload_type(), bytes)).unwrap());
+        let document = format!(
+            r#"{{"payload":"{}","payloadType":"{}","signatures":[{{"sig":"{sig}","keyid":"{}"}}]}}"#,
+            STANDARD.encode(bytes),
+            kind.payload_type(),
+            root.public().fingerprint()
+        );
+        if let Ok(signed) = Signed::from_bytes(document.as_bytes()) {
+            assert_eq!((signed.approval.kind(), signed.to_bytes()), (kind, document.into_bytes()));
+            let _ = (signed.approval.subject(), signed.approval.text());
+            // What can be read can be signed, but for its length: it may have been spelled shorter.
+            if let Ok(again) = Signed::new(signed.approval.clone(), &root) {
+                assert_eq!(Signed::from_bytes(&again.to_bytes()).unwrap().approval, signed.approval);
+            }
+        }
     }
 }
 

@@ -138,6 +138,16 @@ fn matches(pattern: &str, text: &str) -> bool {
                     f.len() <= 3 && f.chars().all(|c| c.is_ascii_digit()) && f.is_empty() == (rest == "Z")
                 })
         }
+        "^[^/]+(/[^/]+)+$" => text.contains('/') && text.split('/').all(|part| !part.is_empty()),
+        "^D-[0-9a-f]{12}$" => text
+            .strip_prefix("D-")
+            .is_some_and(|hex| hex.len() == 12 && hex.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))),
+        "^164[.][0-9]{3}[()A-Za-z0-9]*$" => {
+            text.strip_prefix("164.").and_then(|t| t.split_at_checked(3)).is_some_and(|(section, rest)| {
+                section.chars().all(|c| c.is_ascii_digit())
+                    && rest.chars().all(|c| c.is_ascii_alphanumeric() || "()".contains(c))
+            })
+        }
         other => panic!("{other} is a pattern that this validator does not know"),
     }
 }

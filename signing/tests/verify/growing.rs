@@ -21,13 +21,13 @@ fn states() -> Vec<Memory> {
     writer.plan(&[], "collect by hand");
     writer.append();
     for n in 0..252 {
-        writer.document("waiver", format!("{n}").as_bytes());
+        writer.document("letter", format!("{n}").as_bytes());
     }
     writer.append();
     let before = Memory::read(dir.path());
     writer.now += TimeDelta::minutes(1);
     for n in 300..304 {
-        writer.document("waiver", format!("{n}").as_bytes());
+        writer.document("letter", format!("{n}").as_bytes());
     }
     let sealed = Memory::read(dir.path());
     let leaves: Vec<String> = {

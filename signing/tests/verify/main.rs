@@ -3,6 +3,7 @@
 
 mod alone;
 mod anchored;
+mod approvals;
 #[path = "../timestamp/asn1.rs"]
 mod asn1;
 mod changed;

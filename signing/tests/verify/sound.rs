@@ -315,6 +315,7 @@ pub fn key_entry(key: &FileKey, use_: Use) -> KeyEntry {
         key_id: key.public().fingerprint(),
         spki: *key.public(),
         use_,
+        name: None,
         valid: Validity { from: at("2026-11-01T00:00:00Z"), until: None },
         compromised_since: None,
         superseded_by: None,

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use chrono::TimeDelta;
 use signing::{
-    keys::{Draft, KeySet, Use},
+    keys::{Draft, KeySet, Signer as _, Use},
     time::{Utc, rfc3339},
 };
 
@@ -59,6 +59,27 @@ pub struct RevokeArgs {
     pub root: Option<PathBuf>,
 }
 
+/// `evidenced keys approver`.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "of", required = true, multiple = false, args = ["key", "public"])]
+pub struct ApproverArgs {
+    /// The person's name, as reports print it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Make a new key here, for that person alone; not on the agent's machine, if that can be helped
+    #[arg(long, value_name = "NEW.pem")]
+    pub key: Option<PathBuf>,
+    /// The public half of a key that the person made, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub public: Option<PathBuf>,
+    /// The configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The root key, where it is here for a moment; without it, or root.pem beside keys.json, a request is written
+    #[arg(long, value_name = "FILE")]
+    pub root: Option<PathBuf>,
+}
+
 /// `evidenced keys sign`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SignArgs {
@@ -104,8 +125,37 @@ pub(super) fn rotate(args: &RotateArgs) -> anyhow::Result<()> {
     change(
         args.config.as_deref(),
         args.root.as_deref(),
-        &Change { rotate, lost: args.lost, overlap, compromised: None },
+        &Change { rotate, lost: args.lost, overlap, ..Change::default() },
     )
+}
+
+pub(super) fn approver(args: &ApproverArgs) -> anyhow::Result<()> {
+    let loaded = agent::load(args.config.as_deref())?;
+    let keys = loaded.config.key_paths().keys;
+    let spki = match (&args.public, &args.key) {
+        (Some(path), _) => super::public(path)?,
+        (None, Some(path)) => {
+            let parent =
+                |path: &Path| path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")).to_owned();
+            let same =
+                parent(path).canonicalize().ok().is_some_and(|dir| parent(&keys).canonicalize().ok() == Some(dir));
+            ensure!(
+                !same,
+                "{} lies with the agent's keys: an approver's key is never the agent's. Name another directory, or have {} make a key, and \
+                 give its public half with --public",
+                path.display(),
+                args.name
+            );
+            *keystore::make_key(&Disk::new(), path)?.public()
+        }
+        (None, None) => bail!("give --key NEW.pem, or --public FILE"),
+    };
+    let approver = Some((args.name.trim().to_owned(), spki));
+    change(args.config.as_deref(), args.root.as_deref(), &Change { approver, ..Change::default() })?;
+    if let Some(path) = &args.key {
+        println!("Give {} to {} alone: who has it signs in that name.", path.display(), args.name.trim());
+    }
+    Ok(())
 }
 
 pub(super) fn revoke(args: &RevokeArgs) -> anyhow::Result<()> {

@@ -42,7 +42,8 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<()> {
 
 /// A key and what is said of it, in one line.
 pub(super) fn in_words(key: &KeyEntry) -> String {
-    let mut says = format!("{}  {}, valid from {}", key.key_id, key.use_, rfc3339(key.valid.from));
+    let of = key.name.as_ref().map_or(String::new(), |name| format!(" of {name}"));
+    let mut says = format!("{}  {}{of}, valid from {}", key.key_id, key.use_, rfc3339(key.valid.from));
     if let Some(until) = key.valid.until {
         says += &format!(" until {}", rfc3339(until));
     }

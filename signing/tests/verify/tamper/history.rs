@@ -135,7 +135,7 @@ pub fn usual(writer: &mut Writer, hour: i64) {
     if hour == 4 {
         writer.now += TimeDelta::seconds(30);
         writer.run(&job("host/accounts"), None);
-        writer.document("waiver", b"{\"approver\":\"somebody\"}");
+        writer.document("letter", b"{\"approver\":\"somebody\"}");
         writer.now += TimeDelta::seconds(30);
         writer.plan(&["host/accounts", "host/sshd"], "restated");
     }

@@ -223,7 +223,7 @@ const KINDS: &[Kind] = &[
         name: "another document",
         archive: whole,
         means: Means::Nothing,
-        one: |memory| middle(memory, "document/waiver/"),
+        one: |memory| middle(memory, "document/letter/"),
         other: nothing,
         copy: other_digest,
         said: [
