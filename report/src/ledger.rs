@@ -262,19 +262,27 @@ impl<'a> Ledger<'a> {
     /// [`LedgerError::Read`] for what could not be asked; what is gone or changed is the inner error.
     pub fn document(&self, statement: &Statement) -> Result<Result<Vec<u8>, Unusable>, LedgerError> {
         let subject = &statement.subject[0];
-        let read = |source| LedgerError::Read { name: subject.name.clone(), source };
-        let Some(object) = self.reader.open(&subject.name).map_err(read)? else {
-            return Ok(Err(Unusable::Gone(subject.name.clone())));
+        self.named(&subject.name, subject.digest.sha256)
+    }
+
+    /// The document of this name and digest.
+    ///
+    /// # Errors
+    /// As [`Ledger::document`].
+    pub fn named(&self, name: &str, digest: Digest) -> Result<Result<Vec<u8>, Unusable>, LedgerError> {
+        let read = |source| LedgerError::Read { name: name.to_owned(), source };
+        let Some(object) = self.reader.open(name).map_err(read)? else {
+            return Ok(Err(Unusable::Gone(name.to_owned())));
         };
         let mut bytes = Vec::new();
         object.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > MAX_DOCUMENT {
-            return Ok(Err(Unusable::TooLong(subject.name.clone())));
+            return Ok(Err(Unusable::TooLong(name.to_owned())));
         }
         let found = Digest::of(&bytes);
-        Ok(match found == subject.digest.sha256 {
+        Ok(match found == digest {
             true => Ok(bytes),
-            false => Err(Unusable::Altered { name: subject.name.clone(), found }),
+            false => Err(Unusable::Altered { name: name.to_owned(), found }),
         })
     }
 

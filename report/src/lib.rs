@@ -2,6 +2,7 @@
 //! [`Ledger`], the archive read back after verification; nothing here reads a clock, an environment or a network, so the same archive gives
 //! the same bytes.
 
+pub mod approvals;
 pub mod changes;
 pub mod criteria;
 pub mod csv;

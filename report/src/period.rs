@@ -2,13 +2,14 @@
 
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{NaiveDate, TimeDelta};
 use controls::{Control, ControlSet, FrameworkSet};
 use signing::{layout::Job, slots::SlotCounts, time::Utc};
 
 use crate::{
+    approvals::{Approvals, Exists},
     changes::changes,
     criteria::{self, Given, Linked},
     days::{Days, Told, bounds},
@@ -144,7 +145,7 @@ fn period(
     jobs.extend(told.jobs().filter(|job| !told.is_empty(job)).cloned());
     let jobs: Vec<JobReport> = jobs.iter().map(|job| told.report(job, as_of, supported_by(&controls, job))).collect();
     let view = View::Period { from, to };
-    let mut report = common(ledger, in_force, question, view, as_of, controls, found);
+    let mut report = common(ledger, in_force, question, view, as_of, controls, found)?;
     report.changes = changes(in_force, plan_changes(ledger), from, to);
     for control in &mut report.controls {
         control.says = words::period(control, &jobs);
@@ -196,7 +197,7 @@ fn instant(
     });
     let mut controls: Vec<ControlReport> = controls.collect();
     controls.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut report = common(ledger, in_force, question, View::PointInTime { at }, at, controls, found);
+    let mut report = common(ledger, in_force, question, View::PointInTime { at }, at, controls, found)?;
     report.notice = words::notice(&report, in_force, ledger);
     let own = words::not_shown(&report, in_force, None);
     report.not_shown.splice(0..0, own);
@@ -255,8 +256,8 @@ fn common(
     view: View,
     as_of: Utc,
     controls: Vec<ControlReport>,
-    found: Found,
-) -> Report {
+    mut found: Found,
+) -> Result<Report, ReportError> {
     let verdict = ledger.verdict();
     let end = match &view {
         View::Period { to, .. } => *to - INSTANT,
@@ -267,12 +268,16 @@ fn common(
     let asked = question.frameworks.as_ref().or(put.map(|put| &put.set.frameworks)).unwrap_or(&nothing);
     let day = end.date_naive().to_string();
     let linked: Vec<Linked<'_>> = controls.iter().map(|control| Linked::of(control, &view)).collect();
+    let mut approvals = Approvals::read(ledger)?;
+    approvals.compare(&Exists::of(in_force.puts.iter().map(|put| &*put.set), &found.deviations));
+    approvals.fill(&mut found.deviations, as_of);
+    let decisions = approvals.decisions();
     let mapped = put.map(|put| {
         let set: &ControlSet = &put.set;
-        criteria::map(&Given { set, frameworks: asked, controls: &linked, decisions: &BTreeMap::new(), day: &day })
+        criteria::map(&Given { set, frameworks: asked, controls: &linked, decisions: &decisions, day: &day })
     });
     let mapped = mapped.unwrap_or_default();
-    Report {
+    Ok(Report {
         format: FORMAT,
         program: question.program.clone(),
         origin: verdict.origin.clone(),
@@ -301,8 +306,8 @@ fn common(
         more_drift: found.more_drift,
         trends: found.trends,
         changes: Vec::new(),
-        approvals: Vec::new(),
+        approvals: approvals.list(),
         not_shown: mapped.not_shown,
         evidence: Vec::new(),
-    }
+    })
 }

@@ -13,6 +13,7 @@ use controls::{
 };
 use serde_json::{Map, Value, json};
 use signing::{
+    approval::{Approval, Signed},
     bundle::{
         self, Agent, Attempt, ChecksDocument, CollectorFacts, Population, RUN_FACTS_FORMAT, RunFacts, SUMS, SourceFacts,
     },
@@ -32,6 +33,9 @@ use signing::{
 };
 
 pub const ORIGIN: &str = "example.org/test";
+
+/// Who may sign waivers, responses and decisions.
+pub const APPROVER: &str = "Ada Lovelace";
 
 /// One check of users: whether `.ok` is true; null: unknown. Those with `.robot` are exempt.
 pub const USERS: &str = "[{id: is-ok, item: mfa_user_enrolled, population: user, exempt: .robot == true, pass: .ok, \
@@ -247,7 +251,7 @@ impl Archive {
                 key_id: public.fingerprint(),
                 spki: public,
                 use_,
-                name: None,
+                name: (use_ == Use::Approvals).then(|| APPROVER.to_owned()),
                 valid: Validity { from: at(start), until: None },
                 compromised_since: None,
                 superseded_by: None,
@@ -260,7 +264,7 @@ impl Archive {
             origin: ORIGIN.into(),
             revision: 1,
             root: *root.public(),
-            keys: vec![key(2, Use::Receipts), key(3, Use::Checkpoints)],
+            keys: vec![key(2, Use::Receipts), key(3, Use::Checkpoints), key(4, Use::Approvals)],
             made_at: at(start),
             consents: BTreeSet::new(),
         };
@@ -306,6 +310,13 @@ impl Archive {
             entry: self.entry(),
             body: Body::Document(Document { kind: kind.into(), reason: "for the test".into() }),
         })
+    }
+
+    /// Logs what [`APPROVER`] signs; its entry.
+    pub fn approval(&mut self, approval: Approval) -> u64 {
+        let kind = approval.kind().as_str();
+        let signed = Signed::new(approval, &FileKey::from_seed(&[4; 32])).unwrap();
+        self.document(kind, &signed.to_bytes())
     }
 
     /// Logs a controls document that follows the one before; its entry.
