@@ -1,0 +1,216 @@
+//! The report against the simulation's own account: every figure, exactly.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
+
+use report::model::{OccurrenceState, Report};
+use signing::{layout::Job, time::Utc};
+
+use crate::{
+    account::{Account, Fate},
+    kept::{Failing, State},
+    promises,
+    scenario::{DAY, Reads},
+};
+
+/// The most differences that are printed.
+const MOST: usize = 40;
+
+/// What differs, in words.
+pub struct Differences<'a> {
+    account: &'a Account<'a>,
+    pub all: Vec<String>,
+    pub compared: u64,
+}
+
+/// Holds the report against the account.
+pub fn compare<'a>(report: &Report, account: &'a Account<'a>) -> Differences<'a> {
+    let mut differences = Differences { account, all: Vec::new(), compared: 0 };
+    differences.jobs(report);
+    differences.controls(report);
+    differences.deviations(report);
+    differences.trends(report);
+    differences.changes(report);
+    differences
+}
+
+impl Differences<'_> {
+    /// Fails with the first differences.
+    pub fn none(&self) {
+        let shown = self.all.iter().take(MOST).cloned().collect::<Vec<_>>().join("\n");
+        assert!(self.all.is_empty(), "{} of {} figures differ:\n{shown}", self.all.len(), self.compared);
+        println!("{} figures agree", self.compared);
+    }
+
+    fn same<T: PartialEq + Debug>(&mut self, what: impl FnOnce() -> String, report: T, account: T) {
+        self.compared += 1;
+        if report != account {
+            self.all.push(format!("{}: the report says {report:?}, the account {account:?}", what()));
+        }
+    }
+
+    /// Seconds since the period began.
+    fn seconds(&self, at: Utc) -> i64 {
+        (at - self.account.scenario.zero).num_seconds()
+    }
+
+    fn place(&self, job: &Job) -> usize {
+        let name = |plan: &crate::scenario::JobPlan| plan.name() == job.as_str();
+        self.account.scenario.jobs.iter().position(name).expect("the report has no other jobs")
+    }
+
+    fn jobs(&mut self, report: &Report) {
+        let account = self.account;
+        self.same(|| "jobs".into(), report.jobs.len(), account.scenario.jobs.len());
+        for job in &report.jobs {
+            let (at, name) = (self.place(&job.job), job.job.to_string());
+            let (totals, late) = account.totals(at);
+            let word = |word: &dyn Debug| format!("{word:?}").to_lowercase();
+            let found = job.slots.outcomes.iter().map(|(outcome, count)| (word(outcome), *count));
+            let missed = job.slots.missed.iter().map(|(cause, count)| (format!("missed {}", word(cause)), *count));
+            let own = totals.iter().map(|(fate, count)| match fate {
+                Fate::Missed(cause) => (format!("missed {cause}"), *count),
+                fate => (word(fate), *count),
+            });
+            let judged: u64 = totals.values().sum();
+            self.same(
+                || format!("slots of {name}"),
+                found.chain(missed).collect::<BTreeMap<_, _>>(),
+                own.collect::<BTreeMap<_, _>>(),
+            );
+            let counts = (job.slots.judged, job.slots.late, job.slots.uncovered, job.slots.open);
+            self.same(|| format!("judged, late, uncovered, open of {name}"), counts, (judged, late, 0, 0));
+            self.same(|| format!("runs by hand of {name}"), job.by_hand, account.by_hand(at));
+            let days = account.days(at);
+            self.same(|| format!("days of {name}"), job.days.len(), days.len());
+            for (day, (_, own)) in job.days.iter().zip(days) {
+                let found = [day.collected, day.partial, day.failed, day.missed, day.failing];
+                self.same(|| format!("{name} on {}", day.day), found, own);
+            }
+            let gaps = job
+                .window_gaps
+                .as_ref()
+                .map(|gaps| gaps.iter().map(|gap| (self.seconds(gap.from), self.seconds(gap.to))).collect::<Vec<_>>());
+            let reads = account.scenario.jobs[at].reads;
+            let own = (reads == Reads::Events).then(|| account.gaps_of(at, 0, account.gaps_until()));
+            self.same(|| format!("events that no run of {name} read"), gaps, own);
+        }
+    }
+
+    fn controls(&mut self, report: &Report) {
+        let account = self.account;
+        let ids: Vec<String> =
+            promises::all(&account.scenario.configs[0]).into_iter().map(|control| control.id).collect();
+        let found: Vec<String> = report.controls.iter().map(|control| control.id.clone()).collect();
+        self.same(|| "controls".into(), found, ids);
+        for control in &report.controls {
+            let mut own = account.occurrences(&control.id);
+            let of = |state: State| own.values().filter(|one| **one == state).count() as u64;
+            let [operated, deviation, not_observed] = [State::Operated, State::Deviation, State::NotObserved].map(of);
+            let counts = [
+                operated + deviation + not_observed,
+                operated,
+                deviation,
+                not_observed,
+                of(State::NoOccasion),
+                of(State::Open),
+            ];
+            let c = &control.counts;
+            let found = [c.required, c.operated, c.deviation, c.not_observed, c.no_occasion, c.open];
+            let id = &control.id;
+            self.same(
+                || format!("{id}: required, operated, deviation, not observed, no occasion, open"),
+                found,
+                counts,
+            );
+            for one in &control.occurrences {
+                let event = if one.from == one.to { one.record.clone().unwrap_or_default() } else { String::new() };
+                let from = self.seconds(one.from) / 60;
+                let state = own.remove(&(one.job.to_string(), from, event));
+                let found = match one.state {
+                    OccurrenceState::Operated => State::Operated,
+                    OccurrenceState::Deviation => State::Deviation,
+                    OccurrenceState::NotObserved => State::NotObserved,
+                    OccurrenceState::NoOccasion => State::NoOccasion,
+                    OccurrenceState::Open => State::Open,
+                };
+                self.same(|| format!("{id} of {} from {} ({})", one.job, one.from, one.reason), Some(found), state);
+            }
+            self.same(|| format!("{id}: occurrences that the report lacks"), BTreeMap::new(), own);
+            let its = account.failing().iter().filter(|one| account.supports(id, one)).count() as u64;
+            self.same(|| format!("{id}: deviations"), control.deviations, its);
+            let open = |one: &&Failing| one.ended.is_none() && account.supports(id, one);
+            let open = account.failing().iter().filter(open).count() as u64;
+            self.same(|| format!("{id}: open deviations"), control.open_deviations, open);
+        }
+    }
+
+    fn deviations(&mut self, report: &Report) {
+        let mut found: Vec<(String, String, Failing)> = Vec::new();
+        for one in &report.deviations {
+            let job = self.place(&one.job);
+            let check = ["is-ok", "not-above", "done"].into_iter().find(|check| *check == one.check).unwrap_or("other");
+            let failing = Failing {
+                job,
+                check,
+                record: one.record.clone(),
+                first: self.seconds(one.first_seen),
+                last: self.seconds(one.last_seen),
+                runs: one.runs,
+                not_before: one.not_before.map(|at| self.seconds(at)),
+                ended: one.ended.as_ref().map(|ended| (self.seconds(ended.at), ended.how)),
+            };
+            found.push((one.job.to_string(), one.id.clone(), failing));
+        }
+        found.sort_by(|a, b| a.2.cmp(&b.2));
+        let own = self.account.failing();
+        self.same(|| "deviations".into(), found.len(), own.len());
+        let mut own: BTreeMap<_, Failing> =
+            own.into_iter().map(|one| ((one.job, one.check, one.record.clone(), one.first), one)).collect();
+        for (job, id, one) in found {
+            let same = own.remove(&(one.job, one.check, one.record.clone(), one.first));
+            self.same(|| format!("{id} of {job}"), Some(one), same);
+        }
+        for one in own.into_values() {
+            self.same(|| "a deviation".into(), None, Some(one));
+        }
+    }
+
+    fn trends(&mut self, report: &Report) {
+        for trend in &report.trends {
+            let own = self.account.sizes(self.place(&trend.job), &trend.check);
+            let day = |day: chrono::NaiveDate| (day - self.account.scenario.zero.date_naive()).num_days();
+            let found: BTreeMap<i64, (u64, bool, u64)> =
+                trend.points.iter().map(|point| (day(point.day), (point.size, point.whole, point.fail))).collect();
+            let name = format!("population of {} in {}", trend.check, trend.job);
+            self.same(|| format!("{name}: days"), found.len(), own.len());
+            for (day, found) in found {
+                self.same(|| format!("{name} on day {day}"), Some(found), own.get(&day).copied());
+            }
+        }
+        let checks: usize =
+            self.account.scenario.jobs.iter().map(|job| 1 + usize::from(job.reads == Reads::State)).sum();
+        self.same(|| "populations".into(), report.trends.len(), checks);
+    }
+
+    /// By minute, what changed, and whether it lowers something; how many of each.
+    fn changes(&mut self, report: &Report) {
+        let mut found: BTreeMap<_, usize> = BTreeMap::new();
+        for change in &report.changes {
+            let kind = format!("{:?}", change.kind).to_lowercase();
+            *found.entry((self.seconds(change.at).div_euclid(60), kind, change.lowers)).or_default() += 1;
+        }
+        let mut own: BTreeMap<_, usize> = BTreeMap::new();
+        for (at, kind, lowers) in self.account.changes() {
+            if 0 <= at && at < self.account.scenario.days * DAY {
+                *own.entry((at, kind.to_owned(), lowers)).or_default() += 1;
+            }
+        }
+        let all: BTreeSet<_> = found.keys().chain(own.keys()).cloned().collect();
+        for key in all {
+            self.same(|| format!("changes {key:?}"), found.get(&key).copied(), own.get(&key).copied());
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A year of the agent, simulated: its own account of what happened against the report that is made of its archive.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod account;
+mod compare;
+mod drive;
+mod kept;
+mod promises;
+mod scenario;
+mod world;
+
+use std::{process::Command, sync::Arc, time::Instant};
+
+use account::Account;
+use chrono::TimeDelta;
+use compare::compare;
+use report::{
+    Ledger,
+    model::Report,
+    period::{self, Asked, Question},
+};
+use scenario::{DAY, HOUR, Scenario};
+use signing::verify;
+
+/// Another seed, for more of the same: `EVIDENCED_YEAR_SEED`.
+fn seed() -> u64 {
+    let given = std::env::var("EVIDENCED_YEAR_SEED").ok();
+    let seed = given.and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
+    println!("seed {seed}");
+    seed
+}
+
+/// Drives it, verifies what it left, and holds the report against the account.
+async fn prove(scenario: Scenario) {
+    let scenario = Arc::new(scenario);
+    let begun = Instant::now();
+    let left = drive::drive(&scenario).await;
+    println!("driven in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let options =
+        verify::Options { threads: Some(2), as_of: Some(left.now), ..verify::Options::trusting(left.trust.clone()) };
+    let reader = left.reader();
+    let verdict = verify::verify(&reader, &options, &|_| {}).unwrap();
+    println!("verified in {:?}: {} entries", begun.elapsed(), verdict.checkpoint.size);
+    assert!(verdict.intact, "{:#?}", verdict.findings);
+    let begun = Instant::now();
+    let first = scenario.zero.date_naive();
+    let question = Question {
+        asked: Asked::Period { from: first, to: first + TimeDelta::days(scenario.days - 1), as_of: None },
+        frameworks: None,
+        program: "test".into(),
+    };
+    let ledger = Ledger::new(&reader, &verdict).unwrap();
+    let report = period::report(&ledger, &question, &mut |_| Ok(())).unwrap();
+    println!("reported in {:?}", begun.elapsed());
+    let account = Account::of(&scenario);
+    compare(&report, &account).none();
+    recount(&left, &report);
+}
+
+/// The same archive and report, held against each other by a program that shares nothing with us.
+fn recount(left: &drive::Left, report: &Report) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&file, report).unwrap();
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/peers/recount.py");
+    let said = Command::new("python3").arg(program).arg(left.origin()).arg(file.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+    println!("recounted: {text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_month_of_incidents_is_reported_as_it_happened() {
+    prove(Scenario::new(seed(), "2026-03-01T00:00:00Z".parse().unwrap(), 31, 12 * HOUR - 2 * DAY)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_year_of_incidents_is_reported_as_it_happened() {
+    if std::env::var_os("EVIDENCED_YEAR").is_none() {
+        println!("the month stands for it: EVIDENCED_YEAR=1 runs the year, in minutes with --release");
+        return;
+    }
+    prove(Scenario::new(seed(), "2026-01-01T00:00:00Z".parse().unwrap(), 365, 4 * DAY)).await;
+}
