@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use collectors::contract::{Collector, Source, Spec};
-use controls::{Check, parse_checks};
+use controls::{Check, ScopedCheck, ScopedJob, parse_checks};
 use serde_json::Value;
 use signing::{
     bundle::{ChecksDocument, SourceFacts},
@@ -94,6 +94,7 @@ impl JobSetup {
 pub struct Jobs {
     setups: BTreeMap<Job, JobSetup>,
     not_run: Vec<NotRun>,
+    scope: BTreeMap<Job, ScopedJob>,
 }
 
 impl Jobs {
@@ -118,15 +119,20 @@ impl Jobs {
                     seen.insert(job.clone()),
                     "there are two jobs {job}: give each source a name of its own"
                 );
+                let checks = Checks::new(&spec.checks, parameters.clone()).context("its checks are refused");
+                let checks = Arc::new(checks.with_context(|| format!("job {job}"))?);
+                let mut scoped = scoped(&job, &source.kind, spec, &checks);
                 match (choose(&job, spec), &source.not_run) {
-                    (Wish::Off(reason), _) => jobs.not_run.push(NotRun { job, reason }),
-                    (Wish::Run(_), Some(reason)) => jobs.not_run.push(NotRun { job, reason: reason.clone() }),
+                    (Wish::Off(reason), _) => scoped.off = Some(reason),
+                    (Wish::Run(_), Some(reason)) => scoped.off = Some(reason.clone()),
                     (Wish::Run(settings), None) => {
-                        let setup = setup(job.clone(), facts.clone(), collector.clone(), parameters, settings)
+                        let setup = setup(job.clone(), facts.clone(), collector.clone(), checks, settings)
                             .with_context(|| format!("job {job}"))?;
-                        jobs.setups.insert(job, setup);
+                        jobs.setups.insert(job.clone(), setup);
                     }
                 }
+                jobs.not_run.extend(scoped.off.clone().map(|reason| NotRun { job: job.clone(), reason }));
+                jobs.scope.insert(job, scoped);
             }
         }
         Ok(jobs)
@@ -145,6 +151,11 @@ impl Jobs {
     /// Those that do not run, with the reason.
     pub fn not_run(&self) -> &[NotRun] {
         &self.not_run
+    }
+
+    /// Every job, by name, with what is checked in it, also those that do not run.
+    pub fn scope(&self) -> Vec<ScopedJob> {
+        self.scope.values().cloned().collect()
     }
 
     /// The jobs that some names mean: a job, or a collector for its jobs on all sources. No name means every job.
@@ -254,14 +265,27 @@ pub fn same_promise(one: &Plan, other: &Plan) -> bool {
     bare(one) == bare(other)
 }
 
+/// A job as controls know it.
+fn scoped(job: &Job, kind: &str, spec: &Spec, checks: &Checks) -> ScopedJob {
+    let check =
+        |check: &Check| ScopedCheck { id: check.id.clone(), item: check.item.clone(), kind: check.kind.clone() };
+    ScopedJob {
+        job: job.to_string(),
+        kind: kind.to_owned(),
+        version: spec.version,
+        checks_sha256: checks.digest().to_string(),
+        checks: checks.checks().iter().map(check).collect(),
+        off: None,
+    }
+}
+
 fn setup(
     job: Job,
     source: SourceFacts,
     collector: Arc<dyn Collector>,
-    parameters: &Value,
+    checks: Arc<Checks>,
     settings: JobSettings,
 ) -> anyhow::Result<JobSetup> {
-    let checks = Arc::new(Checks::new(&collector.spec().checks, parameters.clone()).context("its checks are refused")?);
     let schedule = schedule::parse(&settings.schedule, &settings.zone)?;
     schedule::offsets(&settings.zone, Utc::UNIX_EPOCH, 0)?;
     Ok(JobSetup { job, source, collector, checks, settings, schedule })

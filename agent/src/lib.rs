@@ -16,6 +16,7 @@ pub mod keystore;
 pub mod ledger;
 pub mod lock;
 pub mod pipeline;
+pub mod promise;
 pub mod pull;
 pub mod rederive;
 pub mod room;

@@ -169,11 +169,11 @@ fn collect_is_anchored_by_each_authority_as_openssl_verifies_and_the_next_entrie
     let place = tsa.place(&["rsa", "ecdsa"], "10m");
     let out = place.expect(0, ["collect", "host/mfa"]);
     for path in ["rsa", "ecdsa"] {
-        assert!(out.contains(&format!("by {} (3 entries)", tsa.url(path))), "{out}");
+        assert!(out.contains(&format!("by {} (4 entries)", tsa.url(path))), "{out}");
     }
     let all = anchors(&place);
     let published = fs::read(place.origin().join("checkpoint")).unwrap();
-    assert_eq!(of_kind(&all, Anchor::Checkpoint), [(3, Digest::of(&published))]);
+    assert_eq!(of_kind(&all, Anchor::Checkpoint), [(4, Digest::of(&published))]);
     let tokens = of_kind(&all, Anchor::Token);
     assert_eq!(tokens.len(), 2, "{all:?}");
     assert!(tokens.iter().all(|(size, token)| openssl_verifies(&place, &tsa, *size, *token)), "{all:?}");
@@ -183,13 +183,13 @@ fn collect_is_anchored_by_each_authority_as_openssl_verifies_and_the_next_entrie
     std::thread::sleep(Duration::from_millis(1_100));
     place.expect(0, ["collect", "host/mfa"]);
     let entries = named(&place);
-    let newest = entries[3].expect("the second receipt names a token");
+    let newest = entries[4].expect("the second receipt names a token");
     assert!(tokens.contains(&(newest.size, newest.token)), "{newest:?}");
     assert_eq!(of_kind(&anchors(&place), Anchor::Token).len(), 4);
     let told = status(&place);
-    assert_eq!((&told["anchors"][0]["size"], &told["anchors"][0]["error"]), (&Value::from(4), &Value::Null));
+    assert_eq!((&told["anchors"][0]["size"], &told["anchors"][0]["error"]), (&Value::from(5), &Value::Null));
     let metrics = place.expect(0, ["status", "--prometheus"]);
-    assert!(metrics.contains("evidenced_anchored_entries{") && metrics.contains("/rsa\"} 4"), "{metrics}");
+    assert!(metrics.contains("evidenced_anchored_entries{") && metrics.contains("/rsa\"} 5"), "{metrics}");
 
     // What state_dir remembers is not believed: without the token in the archive entries name none.
     fs::remove_dir_all(place.origin().join("anchor")).unwrap();
@@ -197,7 +197,7 @@ fn collect_is_anchored_by_each_authority_as_openssl_verifies_and_the_next_entrie
     let output = place.run(["collect", "host/mfa"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stderr).contains("does not give back the newest token"), "{}", text(&output.stderr));
-    assert_eq!(named(&place)[4], None);
+    assert_eq!(named(&place)[5], None);
     assert_eq!(of_kind(&anchors(&place), Anchor::Token).len(), 2);
 }
 

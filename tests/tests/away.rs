@@ -57,7 +57,7 @@ fn run_collects_into_the_spool_while_the_archive_is_not_mounted_and_begins_no_ot
     place.expect(0, ["collect", "host/mfa"]);
     place.expect(0, ["status"]);
     stop(child);
-    assert_intact(&place, "6 entries");
+    assert_intact(&place, "7 entries");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn run_waits_for_the_archive_where_state_dir_remembers_too_little() {
     fs::rename(&away, &mounted).unwrap();
     until("the daemon to go on", || place.answers(&child));
     stop(child);
-    assert_intact(&place, "4 entries");
+    assert_intact(&place, "5 entries");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn what_collect_reads_while_the_archive_is_not_mounted_is_logged_by_the_next_one
     assert!(said.contains("waits in the spool") && said.contains("Is its file system mounted"), "{said}");
     assert!(!mounted.exists());
     let status = place.expect(5, ["status"]);
-    assert!(status.contains("state_dir knows one of 3 entries") && status.contains("1 waiting"), "{status}");
+    assert!(status.contains("state_dir knows one of 4 entries") && status.contains("1 waiting"), "{status}");
     let status = place.command(["status"]).env("EVIDENCED_MAX_SPOOL_BYTES", "1048576").output().unwrap();
     assert_eq!(status.status.code(), Some(5));
 
@@ -108,7 +108,7 @@ fn what_collect_reads_while_the_archive_is_not_mounted_is_logged_by_the_next_one
 
     fs::rename(&away, &mounted).unwrap();
     place.expect(0, ["collect", "host/mfa"]);
-    assert_intact(&place, "5 entries");
+    assert_intact(&place, "6 entries");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn what_is_collected_while_the_archive_is_away_waits_in_the_spool_and_is_logged_
     fs::rename(&away, &mounted).unwrap();
     place.expect(0, ["collect", "host/mfa"]);
     stop(child);
-    assert_intact(&place, "7 entries");
+    assert_intact(&place, "8 entries");
 }
 
 #[test]

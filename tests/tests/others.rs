@@ -209,13 +209,13 @@ fn openssl_and_rfc3161_client_accept_anchors_and_refuse_them_under_another_root_
     // What the log's readers add: the anchored checkpoints are of this log's past.
     auditor.accepts(PAGE, "vkeys");
     let lines = auditor.accepts(PAGE, "log");
-    assert_eq!(lines.matches("the log's first 3 entries are still there").count(), 1, "{lines}");
+    assert_eq!(lines.matches("the log's first 4 entries are still there").count(), 1, "{lines}");
 
     let auditor = auditor.with("ROOTS", authorities.rsa.root());
     auditor.refuses(PAGE, "tokens-openssl", "refused");
     auditor.refuses(PAGE, "tokens", "unable to get local issuer certificate");
     let auditor = auditor.with("ROOTS", authorities.roots(&place));
-    let anchored = place.origin().join("anchor/3");
+    let anchored = place.origin().join("anchor/4");
     let path = files(&anchored).into_iter().find(|path| path.extension().unwrap() == "tsr").unwrap();
     changed(
         &path,
@@ -257,9 +257,9 @@ fn sumdb_of_go_and_aics_tlog_of_pypi_audit_a_log_of_several_tiles_and_refuse_wha
     auditor.accepts(PAGE, "vkeys");
     for reader in READERS {
         let lines = auditor.accepts(PAGE, reader);
-        assert!(lines.contains("323"), "{lines}");
+        assert!(lines.contains("324"), "{lines}");
         assert!(lines.contains("statement: entry "), "{lines}");
-        assert!(lines.contains("the log's first 203 entries are still there"), "{lines}");
+        assert!(lines.contains("the log's first 204 entries are still there"), "{lines}");
     }
     // Partial tiles may go once they are full.
     fs::remove_dir_all(place.origin().join("tile/0/000.p")).unwrap();
@@ -268,9 +268,9 @@ fn sumdb_of_go_and_aics_tlog_of_pypi_audit_a_log_of_several_tiles_and_refuse_wha
         auditor.accepts(PAGE, reader);
         for object in [
             "tile/entries/000",
-            "tile/entries/001.p/67",
+            "tile/entries/001.p/68",
             "tile/0/000",
-            "tile/0/001.p/67",
+            "tile/0/001.p/68",
             "tile/1/000.p/1",
             "checkpoint",
         ] {
@@ -321,7 +321,7 @@ fn aics_tlog_of_pypi_accepts_our_cosignatures_and_refuses_those_of_others() {
     let auditor = auditor(&place, &grow::receipt(&place).0).with("WITNESSES", &known);
     auditor.accepts(PAGE, "vkeys");
     let lines = auditor.accepts(PAGE, "witnesses");
-    let seen = format!("witness.example/1 saw 3 entries at {}", signing::time::rfc3339(at));
+    let seen = format!("witness.example/1 saw 4 entries at {}", signing::time::rfc3339(at));
     assert!(lines.contains(&seen), "{lines}");
     assert_eq!(ours(&place, "--witness", &known), Some(0));
 

@@ -196,9 +196,9 @@ fn what_the_store_refuses_waits_in_the_spool_and_is_logged_when_it_may_be() {
     world.expect(0, &["collect", JOB]);
     let status = world.expect(0, &["status"]);
     assert!(status.contains("spool      0 waiting"), "{status}");
-    // Keys, plan and five runs.
+    // Keys, plan, controls and five runs.
     let verdict = world.verdict();
-    assert!(verdict.contains("ARCHIVE INTACT") && verdict.contains("7 entries"), "{verdict}");
+    assert!(verdict.contains("ARCHIVE INTACT") && verdict.contains("8 entries"), "{verdict}");
     world.assert_created_once();
 }
 

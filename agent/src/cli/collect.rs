@@ -28,6 +28,7 @@ use crate::{
     durable::Disk,
     jobs::Jobs,
     keystore::{self, Keys, KeystoreError},
+    promise,
     witness::client::Witnessing,
 };
 
@@ -83,6 +84,8 @@ struct Report {
     first: bool,
     #[serde(skip)]
     planned: bool,
+    #[serde(skip)]
+    promised: bool,
 }
 
 /// Exits 0 when evidence was sealed, whatever the checks say; 1 where `--fail-on` says so; 2 when nothing could be collected or logged.
@@ -150,7 +153,9 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
     report.first = pipeline.checkpoint().is_none();
     let before = pipeline.plan().map(|(digest, _)| digest);
     let anchoring = Anchoring::open(pipeline.clone(), &config.signing.timestamps).await?;
-    let daemon = agent::daemon(config, jobs, pipeline.clone(), disk, false)?;
+    let promised = promise::controls(loaded, &jobs, &pipeline.options().origin);
+    let mut daemon = agent::daemon(config, jobs, pipeline.clone(), disk, false)?;
+    daemon.promise(promised);
     let (send, mut answers) = mpsc::unbounded_channel();
     let working = tokio::spawn(daemon.once(Asked { ask, answers: send }, agent::signals()?));
     while let Some(answer) = answers.recv().await {
@@ -171,6 +176,7 @@ async fn collect(args: &Args, loaded: &Loaded, jobs: Jobs) -> anyhow::Result<Rep
         tracing::warn!("the archive's upkeep failed, and is tried again by the next run: {}", chain(&error));
     }
     report.planned = pipeline.plan().map(|(digest, _)| digest) != before;
+    report.promised = pipeline.spooled_controls();
     Ok(report)
 }
 
@@ -319,18 +325,19 @@ impl Report {
         )
     }
 
-    /// `(keys, plan, 5 receipts)`, where that is all.
+    /// `(keys, plan, controls, 5 receipts)`, where that is all.
     fn parts(&self) -> String {
         let receipts = self.jobs.iter().filter(|line| line.outcome.is_some()).count() as u64;
         let mut parts = Vec::new();
         parts.extend(self.first.then(|| "keys".to_owned()));
         parts.extend(self.planned.then(|| "plan".to_owned()));
+        parts.extend(self.promised.then(|| "controls".to_owned()));
         parts.extend(match receipts {
             0 => None,
             1 => Some("1 receipt".to_owned()),
             more => Some(format!("{more} receipts")),
         });
-        let all = u64::from(self.first) + u64::from(self.planned) + receipts;
+        let all = u64::from(self.first) + u64::from(self.planned) + u64::from(self.promised) + receipts;
         if self.through_daemon || all != self.logged { String::new() } else { format!(" ({})", parts.join(", ")) }
     }
 }

@@ -4,6 +4,7 @@ mod agent;
 pub mod collect;
 pub mod collectors;
 pub mod config;
+pub mod controls;
 pub mod doctor;
 mod host_exec;
 pub mod iam_policy;
@@ -59,6 +60,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Print the configuration that holds
     Config(config::Args),
+    /// List the controls that are promised, and what shows them here
+    Controls(controls::Args),
     /// List what can be collected, and what that needs
     Collectors(collectors::Args),
     /// Print the least permissions with which AWS can be read, or a template of the roles
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Controls(args) => controls::run(&args),
         Command::Collectors(args) => collectors::run(&args),
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Keys(command) => keys::run(&command),

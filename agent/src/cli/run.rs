@@ -13,6 +13,7 @@ use crate::{
     control::Server,
     daemon::Exit,
     durable::Disk,
+    promise,
     witness::client::Witnessing,
 };
 
@@ -68,6 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let upkeep = tokio::spawn(agent::keep_up(pipeline.options().archive.clone()));
         let mut anchoring = Anchoring::open(pipeline.clone(), &config.signing.timestamps).await?;
         let mut witnessing = Witnessing::open(pipeline.clone(), &config.signing.witnesses)?;
+        let promised = promise::controls(&loaded, &jobs, &pipeline.options().origin);
         let mut daemon = agent::daemon(config, jobs, pipeline, disk, args.accept_clock)?;
         if let Some(witnessing) = &mut witnessing {
             daemon.show_witnesses(witnessing.status());
@@ -77,6 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             daemon.show_anchors(anchoring.status());
             anchoring.start();
         }
+        daemon.promise(promised);
         let exit = daemon.run(asked, signals).await;
         upkeep.abort();
         if let Exit::Done { .. } = &exit {

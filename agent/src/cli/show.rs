@@ -2,6 +2,7 @@
 //! says so.
 
 mod files;
+mod promise;
 
 use std::{
     fs::File,

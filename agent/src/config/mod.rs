@@ -9,6 +9,7 @@ mod effective;
 mod key;
 mod layers;
 mod problems;
+mod promise;
 mod settings;
 mod tree;
 mod validate;
@@ -21,13 +22,16 @@ use std::{
 };
 
 use collectors::contract::Source;
+use controls::Declared;
 pub use duration::{BadDuration, Duration};
 pub use key::KeyConfig;
 use layers::Layer;
 pub use problems::{ConfigError, Problem};
+pub use promise::ControlsConfig;
+use promise::Written;
 pub use settings::{
-    ArchiveConfig, ArchivePlace, AuthorityConfig, Config, ControlsConfig, JobConfig, JobSettings, LogConfig, LogFormat,
-    LogLevel, Period, ScheduleConfig, SigningConfig, SourceConfig, TimestampsConfig, Wish,
+    ArchiveConfig, ArchivePlace, AuthorityConfig, Config, JobConfig, JobSettings, LogConfig, LogFormat, LogLevel,
+    Period, ScheduleConfig, SigningConfig, SourceConfig, TimestampsConfig, Wish,
 };
 use tree::Node;
 pub(crate) use validate::is_origin;
@@ -50,6 +54,10 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Where each written value is, by key: `evidenced.yaml:12`, or the variable. What is not here is the default.
     pub places: BTreeMap<String, String>,
+    /// What is promised: the starter set with what the configuration and its files of controls write over it.
+    pub declared: Declared,
+    /// What they write, for checks against the sources.
+    written: Vec<Written>,
 }
 
 impl Config {
@@ -99,8 +107,18 @@ impl Config {
         })?;
         let root = Node::root(merged, &places);
         match root.read::<Config>() {
-            Ok(config) if problems.is_empty() => Ok(Loaded { config, file, places }),
-            Ok(_) => Err(ConfigError::new(problems)),
+            Ok(config) => {
+                let (written, refused) = promise::read(&config.controls, &places);
+                problems.extend(refused);
+                match promise::declare(&written) {
+                    Ok(declared) if problems.is_empty() => Ok(Loaded { config, file, places, declared, written }),
+                    Ok(_) => Err(ConfigError::new(problems)),
+                    Err(more) => {
+                        problems.extend(more);
+                        Err(ConfigError::new(problems))
+                    }
+                }
+            }
             Err(more) => {
                 problems.extend(more);
                 Err(ConfigError::new(problems))

@@ -11,9 +11,9 @@ use std::{
 use chrono::NaiveDate;
 use collectors::{aws::config::AwsConfig, host::config::HostConfig};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{duration::Duration, key::KeyConfig};
+use super::{duration::Duration, key::KeyConfig, promise::ControlsConfig};
 use crate::{archive::s3::S3Config, keystore::Paths, witness::config::WitnessConfig};
 
 /// Everything that can be set.
@@ -45,7 +45,7 @@ pub struct Config {
     pub stop_within: Duration,
     /// No run starts while the spool is larger; none: no limit but the disk's.
     pub max_spool_bytes: Option<u64>,
-    /// What the checks work with.
+    /// What is promised, and what the checks work with.
     pub controls: ControlsConfig,
     /// What the agent says of itself, on standard error.
     pub log: LogConfig,
@@ -300,14 +300,6 @@ pub struct ScheduleConfig {
     pub settle: Duration,
     /// At most so many attempts in a run, within its deadline.
     pub attempts: u32,
-}
-
-/// `controls`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ControlsConfig {
-    /// The organisation's own thresholds and names: what checks see as `$parameters`, over their defaults.
-    pub parameters: Map<String, Value>,
 }
 
 /// `log`.

@@ -27,6 +27,7 @@ impl Loaded {
             check.job(at, job, sources);
         }
         check.collectors(sources);
+        check.promises(sources);
         match check.problems {
             problems if problems.is_empty() => Ok(check.notes),
             problems => Err(ConfigError::new(problems)),
@@ -308,6 +309,17 @@ impl Check<'_> {
         }
         for name in self.loaded.config.controls.parameters.keys().filter(|name| !used.contains(*name)) {
             self.notes.push(format!("controls.parameters.{name}: no check of these sources looks at it"));
+        }
+    }
+}
+
+impl Check<'_> {
+    /// The collectors, checks and sources that written controls name.
+    fn promises(&mut self, sources: &[Source]) {
+        for written in &self.loaded.written {
+            for (key, message) in written.unknown_names(sources) {
+                self.problems.push(written.problem(&key, message));
+            }
         }
     }
 }

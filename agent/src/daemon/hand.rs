@@ -105,7 +105,13 @@ impl Daemon {
                 let derived = |job: &Job| self.jobs.get(job).is_some_and(|setup| setup.is_derived());
                 (hand.later, hand.waiting) = chosen.into_iter().partition(derived);
                 match self.mode {
-                    Mode::Once => self.plan_by_hand().await.map(|_| ()),
+                    Mode::Once => {
+                        let planned = self.plan_by_hand().await.map(|_| ());
+                        if planned.is_ok() {
+                            self.keep_controls().await;
+                        }
+                        planned
+                    }
                     Mode::Daemon => Ok(()),
                 }
             }

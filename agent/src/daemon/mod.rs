@@ -19,6 +19,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
+use controls::ControlSet;
 use signing::{
     digest::Digest,
     errors::chain,
@@ -121,6 +122,10 @@ pub struct Daemon {
     witnesses: Option<watch::Receiver<Vec<Witness>>>,
     /// Made when the clock may be believed and the plan is in force.
     scheduler: Option<Scheduler>,
+    /// What is promised, until it is known to be in the log or on its way there.
+    controls: Option<ControlSet>,
+    /// When it is tried again.
+    controls_at: Option<Instant>,
     paused: Option<String>,
     restate_at: Option<Utc>,
     /// The past that the scheduler follows: [`Pipeline::generation`].
@@ -181,6 +186,8 @@ impl Daemon {
             anchors: None,
             witnesses: None,
             scheduler: None,
+            controls: None,
+            controls_at: None,
             paused: None,
             restate_at: None,
             generation: pipeline.generation(),
@@ -200,6 +207,11 @@ impl Daemon {
             again_at: None,
             last: VecDeque::new(),
         })
+    }
+
+    /// Has this set of controls put in force, unless the newest one promises the same.
+    pub fn promise(&mut self, controls: ControlSet) {
+        self.controls = Some(controls);
     }
 
     /// Has a status say this of the timestamp authorities.
@@ -277,6 +289,7 @@ impl Daemon {
                 Some(asked) = asked.recv(), if self.stopping.is_none() => self.ask(asked).await,
                 () = at(drain_at) => {}
                 () = at(self.again_at) => self.again_at = None,
+                () = at(self.controls_at) => self.controls_at = None,
                 () = at(self.stopping.as_ref().map(|stopping| stopping.deadline)) => self.give_up(),
                 () = tokio::time::sleep_until(look) => {}
                 () = clock.sleep_until(wake) => {}
@@ -303,6 +316,9 @@ impl Daemon {
         if self.mode == Mode::Daemon && !self.keep_plan(now).await {
             self.again_at = Some(Instant::now() + AGAIN);
             return now + LOOK;
+        }
+        if self.mode == Mode::Daemon {
+            self.keep_controls().await;
         }
         self.hands_go_on();
         let room = self.look_at_room();

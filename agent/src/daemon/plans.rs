@@ -10,8 +10,9 @@ use signing::{
     plan::Plan,
     time::Utc,
 };
+use tokio::time::Instant;
 
-use super::{Daemon, Mode};
+use super::{AGAIN, Daemon, Mode};
 use crate::{
     jobs::{Jobs, PlanHead, same_promise},
     pipeline::{Pipeline, PipelineError, PlanBasis},
@@ -54,6 +55,32 @@ impl Daemon {
                     chain(&error)
                 );
                 false
+            }
+        }
+    }
+
+    /// Puts the set of controls in force, after the plan whose checks it names. What is promised is no condition for collecting: while it
+    /// cannot be written, the set before it holds.
+    pub(super) async fn keep_controls(&mut self) {
+        // Without the archive it is not known what the newest one promises.
+        if self.controls_at.is_some() || self.pipeline.status().borrow().away.is_some() {
+            return;
+        }
+        let Some(controls) = self.controls.clone() else { return };
+        match self.pipeline.spool_controls(controls).await {
+            Ok(new) => {
+                self.controls = None;
+                if new {
+                    tracing::info!("a set of controls is in force");
+                    self.drain_soon();
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the set of controls cannot be written; the one before it holds until it can: {}",
+                    chain(&error)
+                );
+                self.controls_at = Some(Instant::now() + AGAIN);
             }
         }
     }

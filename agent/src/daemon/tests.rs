@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod away;
+mod promise;
 mod windows;
 
 const ORIGIN: &str = "test/daemon";
@@ -140,7 +141,12 @@ impl World {
     }
 
     async fn start(&self) -> Agent {
-        let (daemon, pipeline, _instance) = self.daemon().await;
+        self.start_with(|_| {}).await
+    }
+
+    async fn start_with(&self, prepare: impl FnOnce(&mut Daemon)) -> Agent {
+        let (mut daemon, pipeline, _instance) = self.daemon().await;
+        prepare(&mut daemon);
         let (asked, asks) = mpsc::channel(4);
         let (signals, signalled) = mpsc::channel(4);
         let task = tokio::spawn(daemon.run(asks, signalled));

@@ -24,6 +24,7 @@ mod history;
 mod intake;
 mod keys;
 mod orphans;
+mod promise;
 mod recover;
 mod seal;
 mod spool;
@@ -34,7 +35,7 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use signing::{
@@ -182,6 +183,9 @@ struct Inner {
     status: watch::Sender<Status>,
     /// `None`: nothing was published yet, or the archive has been away since the start.
     published: watch::Sender<Option<Published>>,
+    /// The newest set of controls, once it was looked for.
+    promised: tokio::sync::Mutex<Option<promise::Newest>>,
+    promised_anew: AtomicBool,
     /// The newest token, which entries name.
     anchor: Mutex<Option<Anchored>>,
 }
@@ -213,6 +217,8 @@ impl Pipeline {
             log: tokio::sync::Mutex::new(None),
             status: watch::Sender::default(),
             published: watch::Sender::default(),
+            promised: tokio::sync::Mutex::new(None),
+            promised_anew: AtomicBool::new(false),
             anchor: Mutex::default(),
             core: options,
         });

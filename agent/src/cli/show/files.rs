@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use collectors::contract::{Answer, Exchange};
-use controls::{CheckResult, Results};
+use controls::{CheckResult, ControlSet, Results};
 use serde_json::{Value, json};
 use signing::{
     bundle::{Bundle, MAX_UNPACKED, Population, RUN_FACTS, RunFacts},
@@ -24,7 +24,7 @@ use signing::{
 
 use super::{
     super::plain::{Align, cut, safe, table},
-    Lines, Shown, counts, outcome, statement_text,
+    Lines, Shown, counts, outcome, promise, statement_text,
 };
 use crate::clock::{Clock as _, SystemClock};
 
@@ -51,9 +51,12 @@ pub(super) fn file(path: &str, mut file: File) -> anyhow::Result<Shown> {
     if let Ok(plan) = serde_json::from_slice::<Plan>(&bytes) {
         return Ok(plan_text(&plan, SystemClock.now()));
     }
+    if let Ok(set) = ControlSet::from_bytes(&bytes) {
+        return Ok(promise::controls_text(&set));
+    }
     match KeySet::open_untrusted(&bytes) {
         Ok(set) => Ok(keys_text(&set)),
-        Err(error) => Err(error).with_context(|| format!("{} is neither a plan nor keys", safe(path))),
+        Err(error) => Err(error).with_context(|| format!("{} is neither a plan, nor keys, nor controls", safe(path))),
     }
 }
 
