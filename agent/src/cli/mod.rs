@@ -14,6 +14,7 @@ mod place;
 mod plain;
 pub mod prove;
 pub mod pull;
+pub mod report;
 pub mod run;
 pub mod show;
 pub mod status;
@@ -52,6 +53,8 @@ enum Command {
     Pull(pull::Args),
     /// Make a package of one entry with what proves it, to be verified alone
     Prove(prove::Args),
+    /// Report on an archive: controls over a period, deviations, changes, and what is not shown
+    Report(report::Args),
     /// Print entries, bundles and documents for a person
     Show(show::Args),
     /// Check the configuration, and show what would run
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Show(args) => show::run(args),
         Command::Validate(args) => validate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
