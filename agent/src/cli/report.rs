@@ -12,13 +12,17 @@ use anyhow::{Context as _, bail};
 use chrono::NaiveDate;
 use controls::HipaaRole;
 use report::{
-    Ledger, csv, html,
+    Ledger, LedgerError,
+    approvals::Approvals,
+    csv, html,
     model::{Report, View},
     oscal,
     period::{Asked as Question, Question as Questions, Wanted, report},
     readiness::{Beside, readiness},
 };
 use signing::{
+    keys::{KeyEntry, KeySet, Use},
+    statement::Body,
     time::{Utc, rfc3339},
     verify::{Verdict, span},
 };
@@ -157,8 +161,26 @@ fn wanted(names: &[String]) -> anyhow::Result<Option<Wanted>> {
 
 /// What a period would lack.
 fn ready(ledger: &Ledger<'_>, json: bool) -> anyhow::Result<String> {
-    let found = readiness(ledger, &Beside { decisions: &std::collections::BTreeSet::new(), approvers: 0 })?;
+    let decisions = Approvals::read(ledger)?.decisions().into_keys().collect();
+    let found = readiness(ledger, &Beside { decisions: &decisions, approvers: approvers(ledger)? })?;
     Ok(if json { serde_json::to_string_pretty(&found)? + "\n" } else { found.text() })
+}
+
+/// Approvers' keys that the newest keys document names and that are not withdrawn.
+fn approvers(ledger: &Ledger<'_>) -> anyhow::Result<u64> {
+    let mut newest = None;
+    ledger.entries::<LedgerError>(|entry| {
+        if matches!(&entry.statement.body, Body::Document(document) if document.kind == "keys") {
+            newest = Some(entry.statement);
+        }
+        Ok(())
+    })?;
+    let Some(statement) = newest else { return Ok(0) };
+    let Ok(bytes) = ledger.document(&statement)? else { return Ok(0) };
+    let set = KeySet::open(&bytes, &ledger.verdict().trust)?;
+    let open =
+        |key: &&KeyEntry| key.use_ == Use::Approvals && key.valid.until.is_none() && key.compromised_since.is_none();
+    Ok(set.keys.iter().filter(open).count() as u64)
 }
 
 /// The report's files, beside one for each table.
