@@ -356,7 +356,7 @@ fn part_row(of: &ControlReport, n: usize, part: &Part) -> Markup {
                     @for (job, checks) in part.scope.iter().take(12) {
                         li { (t(job.as_str())) " " code title={ "SHA-256 of its checks: " (checks) } { (cut(&checks.to_string(), 8)) } }
                     }
-                    @if part.scope.len() > 12 { li { "and " (part.scope.len() - 12) " more: all in " (table::file("parts.csv")) } }
+                    @if part.scope.len() > 12 { li { "and " (part.scope.len() - 12) " more: all in " (table::file("scope.csv")) } }
                     @for (job, why) in &part.left_out { li { "left out: " (t(job.as_str())) ": " (t(why)) } }
                 }
                 @if part.scope.is_empty() { strong { "no job" } }

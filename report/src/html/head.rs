@@ -205,7 +205,7 @@ pub fn integrity(context: &Context<'_>) -> Markup {
                         td { (t(&one.says)) br; span.small { (one.meaning) } }
                     } } }
                 }))
-                (table::more(of.findings.len(), FINDINGS, "findings", "report.json"))
+                (table::more(of.findings.len(), FINDINGS, "findings", "findings.csv"))
             }
             h3 { "Limits: what was not proved" }
             @if of.limits.is_empty() { p { "None beside those of the method." } }

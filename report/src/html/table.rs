@@ -7,7 +7,7 @@ use super::words::{count, t};
 /// A table with a caption that scrolls where it is too wide.
 pub fn wide(caption: &str, rows: Markup) -> Markup {
     html! {
-        div.wide role="region" aria-label=(t(caption)) tabindex="0" {
+        div.wide {
             table { caption { (t(caption)) } (rows) }
         }
     }

@@ -288,7 +288,7 @@ pub fn jobs(context: &Context<'_>) -> Markup {
                     } }
                     tbody { @for one in all.iter().take(MOST) { (job(one)) } }
                 }))
-                (table::more(all.len(), MOST, "jobs", "jobs_by_day.csv"))
+                (table::more(all.len(), MOST, "jobs", "jobs.csv"))
             }
         }
     }
@@ -326,7 +326,7 @@ fn job(one: &JobReport) -> Markup {
                             @if n > 0 { ";" } " " (count(gap.count)) " from " (instant(gap.first)) " to " (instant(gap.last))
                         }
                         @if one.uncovered.len() > 20 { "; and " (one.uncovered.len() - 20) " more ranges in "
-                            (table::file("report.json")) }
+                            (table::file("uncovered.csv")) }
                         "."
                     }
                 }
@@ -373,7 +373,7 @@ fn approval_table(caption: &str, all: &[&Approval]) -> Markup {
                         "Entry" }
                 } }
                 tbody { @for one in all.iter().take(MOST) { tr id=(anchor("a", &one.id)) {
-                    th scope="row" { span.nw.id { (t(&one.id)) } }
+                    th scope="row" { span.id { (t(&one.id)) } }
                     td { (t(&one.approver)) }
                     td { (t(&one.subject)) }
                     td { (t(&one.text)) }
@@ -409,7 +409,7 @@ pub fn entries(context: &Context<'_>) -> Markup {
                         td { (at(one.sealed_at)) }
                     } } }
                 }))
-                (table::more(all.len(), MOST, "entries", "report.json"))
+                (table::more(all.len(), MOST, "entries", "evidence.csv"))
             }
         }
     }

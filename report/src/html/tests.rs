@@ -229,3 +229,18 @@ fn the_same_report_gives_the_same_bytes_and_a_failing_writer_fails() {
     }
     assert_eq!(write(&empty(), &mut Full).unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
+
+#[test]
+fn every_file_that_the_page_names_is_a_table_of_the_report() {
+    let mut report = large();
+    report.more_drift = 9_000;
+    report.jobs = (0..600).map(|_| report.jobs[0].clone()).collect();
+    report.jobs[0].uncovered = vec![report.jobs[0].uncovered[0].clone(); 30];
+    let page = said(&report);
+    let named: std::collections::BTreeSet<&str> =
+        page.split("<a href=\"").skip(1).filter_map(|rest| rest.split('"').next()?.strip_suffix(".csv")).collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(crate::csv::TABLES.iter().any(|table| table.name == name) || name == crate::csv::DRIFT.name, "{name}");
+    }
+}

@@ -102,12 +102,12 @@ fn picture(of: &Trend) -> Markup {
             table {
                 caption { "By month" }
                 thead { tr {
-                    th scope="col" { "Month" } th scope="col" { "Days with a run" } th scope="col" { "Smallest" } th scope="col" {
+                    th scope="col" { "Month" } th scope="col" { "Days run" } th scope="col" { "Smallest" } th scope="col" {
                         "Largest" }
-                    th scope="col" { "Last" } th scope="col" { "Most failing" } th scope="col" { "Days not whole" }
+                    th scope="col" { "Last" } th scope="col" { "Most failing" } th scope="col" { "Not whole" }
                 } }
                 tbody { @for month in of.points.chunk_by(|a, b| (a.day.year(), a.day.month()) == (b.day.year(), b.day.month())) { tr {
-                    th scope="row" { (month[0].day.format("%Y-%m")) }
+                    th.nw scope="row" { (month[0].day.format("%Y-%m")) }
                     td.n { (month.len()) }
                     td.n { (count(month.iter().map(|p| p.size).min().unwrap_or(0))) }
                     td.n { (count(month.iter().map(|p| p.size).max().unwrap_or(0))) }

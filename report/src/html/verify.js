@@ -441,7 +441,7 @@ async function able() {
 
 const SAID = {
   verified: "VERIFIED: sealed under the root key that you gave, and in the log.",
-  refused: "REFUSED: something is not what was sealed.",
+  refused: "REFUSED: something is not as it must be.",
   open: "NOT VERIFIED: something is missing, or cannot be checked here.",
 };
 const WORDS = { ok: ["✓ checked", "word-ok"], refused: ["✕ refused", "word-no"], open: ["? open", "word-open"], "not reached":
