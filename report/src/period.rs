@@ -5,7 +5,7 @@ mod words;
 use std::collections::BTreeSet;
 
 use chrono::{NaiveDate, TimeDelta};
-use controls::{Control, ControlSet, FrameworkSet};
+use controls::{Category, Control, ControlSet, FrameworkSet, Hipaa, HipaaRole};
 use signing::{layout::Job, slots::SlotCounts, time::Utc};
 
 use crate::{
@@ -35,9 +35,38 @@ pub struct Question {
     /// Of what.
     pub asked: Asked,
     /// The frameworks; `None`: those in force at the end.
-    pub frameworks: Option<FrameworkSet>,
+    pub frameworks: Option<Wanted>,
     /// The program's version.
     pub program: String,
+}
+
+/// Which frameworks a report maps to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// SOC 2: the categories in force at the end; where none are, security.
+    pub soc2: bool,
+    /// The HIPAA Security Rule.
+    pub hipaa: bool,
+    /// In which role; `None`: the one in force at the end.
+    pub role: Option<HipaaRole>,
+}
+
+impl Wanted {
+    /// What is mapped to, given what is in force.
+    fn of(self, in_force: &FrameworkSet) -> Result<FrameworkSet, ReportError> {
+        let soc2 = match (self.soc2, in_force.soc2.as_slice()) {
+            (false, _) => Vec::new(),
+            (true, []) => vec![Category::Security],
+            (true, categories) => categories.to_vec(),
+        };
+        let hipaa = match (self.hipaa, self.role, in_force.hipaa) {
+            (false, ..) => None,
+            (true, Some(role), before) => Some(Hipaa { role, proposals: before.is_some_and(|hipaa| hipaa.proposals) }),
+            (true, None, Some(hipaa)) => Some(hipaa),
+            (true, None, None) => return Err(ReportError::Role),
+        };
+        Ok(FrameworkSet { soc2, hipaa })
+    }
 }
 
 /// A period, or an instant.
@@ -65,6 +94,9 @@ pub enum ReportError {
     /// The archive.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// HIPAA without a role.
+    #[error("the controls in force name no role under HIPAA: covered entity or business associate")]
+    Role,
     /// No days at all.
     #[error("the period ends on {to}, before it begins on {from}")]
     Period {
@@ -263,9 +295,12 @@ fn common(
         View::Period { to, .. } => *to - INSTANT,
         View::PointInTime { at } => *at,
     };
-    let nothing = FrameworkSet::default();
     let put = in_force.at(end);
-    let asked = question.frameworks.as_ref().or(put.map(|put| &put.set.frameworks)).unwrap_or(&nothing);
+    let promised = put.map(|put| put.set.frameworks.clone()).unwrap_or_default();
+    let asked = match question.frameworks {
+        Some(wanted) => &wanted.of(&promised)?,
+        None => &promised,
+    };
     let day = end.date_naive().to_string();
     let linked: Vec<Linked<'_>> = controls.iter().map(|control| Linked::of(control, &view)).collect();
     let mut approvals = Approvals::read(ledger)?;

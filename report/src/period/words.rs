@@ -128,8 +128,10 @@ pub fn notice(report: &Report, in_force: &InForce, ledger: &Ledger<'_>) -> Vec<S
     match &report.view {
         View::Period { from, to } => {
             if report.as_of < *to {
-                let says = format!("The period is not over: it is judged up to {}.", rfc3339(report.as_of));
-                notice.push(says);
+                let as_of = rfc3339(report.as_of);
+                notice.push(format!(
+                    "Judged up to {as_of}, before the period ends: what lies after that is open, neither operated nor missing."
+                ));
             }
             notice.extend(promised(in_force, *from));
         }
