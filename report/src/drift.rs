@@ -11,6 +11,7 @@ mod rules;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io::{BufRead as _, BufReader},
     sync::Arc,
 };
 
@@ -18,13 +19,14 @@ use signing::{
     bundle::{Population, RunFacts},
     layout::Job,
     statement::{Outcome, Statement},
+    store::Reader,
     time::Utc,
 };
 
 use self::baseline::Baseline;
 use crate::{
     deviations::Begun,
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, bundle},
     model::{DriftEvent, DriftKind, Notable},
     pass::{Lines, PassError},
 };
@@ -71,12 +73,18 @@ pub struct Read<'a> {
 #[derive(Debug, Default)]
 pub struct Drift {
     jobs: HashMap<Job, BTreeMap<String, Baseline>>,
+    everything: bool,
 }
 
 impl Drift {
     /// Nothing was seen yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`Drift::new`], of all kinds: those too whose records come and go in the ordinary course, or compare readings themselves.
+    pub fn of_everything() -> Self {
+        Self { everything: true, ..Self::default() }
     }
 
     /// Takes the next run of the log, with the deviations that it began ([`crate::deviations::Deviations::run`]), and gives every event,
@@ -94,6 +102,7 @@ impl Drift {
         if run.facts.window.is_some() {
             return Ok(());
         }
+        let everything = self.everything;
         let kinds = self.jobs.entry(run.job.clone()).or_default();
         for (kind, population) in &run.facts.populations {
             let collector = run.job.collector();
@@ -110,7 +119,7 @@ impl Drift {
                 if event.change != DriftKind::Added {
                     fails.name(&mut event);
                 }
-                if event.notable.is_some() || !shape.turnover { each(event) } else { Ok(()) }
+                if event.notable.is_some() || !shape.turnover || everything { each(event) } else { Ok(()) }
             };
             let list = baseline::List {
                 job: run.job,
@@ -121,7 +130,7 @@ impl Drift {
                 complete: run.facts.outcome == Outcome::Collected,
                 lines: run.records.get(kind),
             };
-            if shape.compared {
+            if shape.compared || everything {
                 baseline.compare(&list, earlier, &mut put)?;
             }
             fails.rest(&there).map(|begun| event_of(run, begun)).try_for_each(&mut *each)?;
@@ -185,10 +194,18 @@ fn event_of(run: Read<'_>, begun: &Begun) -> DriftEvent {
 
 impl Earlier for Ledger<'_> {
     fn lines(&self, source: &Source, kind: &str, each: &mut dyn FnMut(&[u8])) -> Result<(), PassError> {
-        use std::io::{BufRead as _, BufReader};
+        Archived(self.reader()).lines(source, kind, each)
+    }
+}
+
+/// An archive's bundles, of which nothing is known but what their entries say.
+pub(crate) struct Archived<'a>(pub(crate) &'a dyn Reader);
+
+impl Earlier for Archived<'_> {
+    fn lines(&self, source: &Source, kind: &str, each: &mut dyn FnMut(&[u8])) -> Result<(), PassError> {
         let name = &source.statement.subject[0].name;
         let changed = |why: &dyn std::fmt::Display| PassError::Ledger(LedgerError::Changed(format!("{name}: {why}")));
-        let mut bundle = self.bundle(&source.statement)?.map_err(|unusable| changed(&unusable))?;
+        let mut bundle = bundle(self.0, &source.statement)?.map_err(|unusable| changed(&unusable))?;
         let file = format!("records/{kind}.jsonl");
         if bundle.length(&file).is_none() {
             return Ok(());

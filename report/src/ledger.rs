@@ -286,33 +286,41 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    /// The bundle of a receipt. It is read once, and what is checked is what is given.
+    /// The bundle of a receipt: [`bundle`].
     ///
     /// # Errors
     /// As [`Ledger::document`].
     pub fn bundle(&self, statement: &Statement) -> Result<Result<Opened, Unusable>, LedgerError> {
-        let subject = &statement.subject[0];
-        let name = || subject.name.clone();
-        let read = |source| LedgerError::Read { name: name(), source };
-        let Some(mut object) = self.reader.open(&subject.name).map_err(read)? else {
-            return Ok(Err(Unusable::Gone(name())));
-        };
-        let mut bytes = Vec::new();
-        object.by_ref().take(IN_MEMORY).read_to_end(&mut bytes).map_err(read)?;
-        let (found, source): (Digest, Box<dyn Source>) = if (bytes.len() as u64) < IN_MEMORY {
-            (Digest::of(&bytes), Box::new(Cursor::new(bytes)))
-        } else {
-            let mut copy = tempfile::tempfile().map_err(read)?;
-            copy.write_all(&bytes).map_err(read)?;
-            drop(bytes);
-            std::io::copy(&mut object, &mut copy).map_err(read)?;
-            copy.seek(SeekFrom::Start(0)).map_err(read)?;
-            let (found, _) = Digest::read(&mut copy).map_err(read)?;
-            (found, Box::new(copy))
-        };
-        if found != subject.digest.sha256 {
-            return Ok(Err(Unusable::Altered { name: name(), found }));
-        }
-        Ok(Bundle::open(source, MAX_UNPACKED).map_err(|source| Unusable::Bundle { name: name(), source }))
+        bundle(self.reader, statement)
     }
+}
+
+/// The bundle of a receipt, from an archive of which nothing else need be known. It is read once, and what is checked is what is given.
+///
+/// # Errors
+/// As [`Ledger::document`].
+pub fn bundle(reader: &dyn Reader, statement: &Statement) -> Result<Result<Opened, Unusable>, LedgerError> {
+    let subject = &statement.subject[0];
+    let name = || subject.name.clone();
+    let read = |source| LedgerError::Read { name: name(), source };
+    let Some(mut object) = reader.open(&subject.name).map_err(read)? else {
+        return Ok(Err(Unusable::Gone(name())));
+    };
+    let mut bytes = Vec::new();
+    object.by_ref().take(IN_MEMORY).read_to_end(&mut bytes).map_err(read)?;
+    let (found, source): (Digest, Box<dyn Source>) = if (bytes.len() as u64) < IN_MEMORY {
+        (Digest::of(&bytes), Box::new(Cursor::new(bytes)))
+    } else {
+        let mut copy = tempfile::tempfile().map_err(read)?;
+        copy.write_all(&bytes).map_err(read)?;
+        drop(bytes);
+        std::io::copy(&mut object, &mut copy).map_err(read)?;
+        copy.seek(SeekFrom::Start(0)).map_err(read)?;
+        let (found, _) = Digest::read(&mut copy).map_err(read)?;
+        (found, Box::new(copy))
+    };
+    if found != subject.digest.sha256 {
+        return Ok(Err(Unusable::Altered { name: name(), found }));
+    }
+    Ok(Bundle::open(source, MAX_UNPACKED).map_err(|source| Unusable::Bundle { name: name(), source }))
 }

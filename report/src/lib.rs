@@ -8,6 +8,7 @@ pub mod criteria;
 pub mod csv;
 pub mod days;
 pub mod deviations;
+pub mod diff;
 pub mod drift;
 pub mod evidence;
 pub mod html;

@@ -391,7 +391,7 @@ fn said(unusable: &Unusable) -> String {
     }
 }
 
-fn read_results(bundle: &mut Opened, logged: Digest) -> Result<Results, String> {
+pub(crate) fn read_results(bundle: &mut Opened, logged: Digest) -> Result<Results, String> {
     let bytes = bundle.file(RESULTS).map_err(|error| error.to_string())?;
     if Digest::of(&bytes) != logged {
         return Err(format!("{RESULTS} is not the one that the receipt names"));
@@ -399,7 +399,7 @@ fn read_results(bundle: &mut Opened, logged: Digest) -> Result<Results, String> 
     Results::from_bytes(&bytes).map_err(|error| format!("{RESULTS} cannot be read: {error}"))
 }
 
-fn read_records(bundle: &mut Opened, kinds: &Kinds) -> Result<BTreeMap<String, Lines>, String> {
+pub(crate) fn read_records(bundle: &mut Opened, kinds: &Kinds) -> Result<BTreeMap<String, Lines>, String> {
     let names: Vec<(String, String)> = bundle
         .names()
         .filter_map(|name| Some((name.strip_prefix("records/")?.strip_suffix(".jsonl")?.to_owned(), name.to_owned())))

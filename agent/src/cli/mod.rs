@@ -5,6 +5,7 @@ pub mod collect;
 pub mod collectors;
 pub mod config;
 pub mod controls;
+pub mod diff;
 pub mod doctor;
 mod host_exec;
 pub mod iam_policy;
@@ -57,6 +58,8 @@ enum Command {
     Report(report::Args),
     /// Print entries, bundles and documents for a person
     Show(show::Args),
+    /// Compare two runs of a job: what came, went and changed
+    Diff(diff::Args),
     /// Check the configuration, and show what would run
     Validate(validate::Args),
     /// Try what runs will need, without sealing anything, and say what to do
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Show(args) => show::run(args),
+        Command::Diff(args) => diff::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
