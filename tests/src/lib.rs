@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod aws;
+pub mod browser;
 pub mod conformance;
 pub mod container;
 pub mod grow;

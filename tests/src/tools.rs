@@ -120,6 +120,27 @@ pub fn aws() -> &'static Path {
     })
 }
 
+/// Node.js from PyPI and playwright-core from npm, which drives a Chromium that is installed.
+pub fn browser() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = home().join("browser");
+        let inputs = ["requirements-browser.txt", "browser/package.json", "browser/package-lock.json"];
+        once(&home, &inputs, "", || {
+            environment(&home);
+            pip(&home, &["--no-deps"], "requirements-browser.txt");
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(scripts().join("browser").join(file), home.join(file)).expect("a pin file can be copied");
+            }
+            run(Command::new(home.join("bin/npm"))
+                .args(["ci", "--silent", "--no-fund", "--no-audit", "--prefix"])
+                .arg(&home)
+                .env("PATH", path_with(&home.join("bin"))));
+        });
+        home
+    })
+}
+
 /// The test data of PyPI's rfc3161-client: tokens of public authorities, and altered ones.
 pub fn tokens() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
