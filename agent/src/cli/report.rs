@@ -198,7 +198,7 @@ fn write(ledger: &Ledger<'_>, asked: Question, wanted: Option<Wanted>, output: &
     let scratch = tempfile::tempdir().context("no room for the report's files; set TMPDIR")?;
     let at = |name: &str| scratch.path().join(name);
     let question = Questions { asked, frameworks: wanted, program: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut drifts = BufWriter::new(File::create_new(at(&sheet(DRIFT)))?);
+    let mut drifts = scratch_file(&at(&sheet(DRIFT)))?;
     let report = {
         let mut drift = csv::DriftSheet::new(&mut drifts)?;
         let report = report(ledger, &question, &mut |event| Ok(drift.push(event)?))?;
@@ -207,7 +207,7 @@ fn write(ledger: &Ledger<'_>, asked: Question, wanted: Option<Wanted>, output: &
     };
     drifts.flush()?;
     let made = |name: &str, fill: &dyn Fn(&mut dyn Write) -> io::Result<()>| -> anyhow::Result<()> {
-        let mut out = BufWriter::new(File::create_new(at(name))?);
+        let mut out = scratch_file(&at(name))?;
         fill(&mut out).and_then(|()| out.flush()).with_context(|| name.to_owned())
     };
     for table in csv::TABLES.iter().filter(|table| table.name != DRIFT) {
@@ -222,6 +222,12 @@ fn write(ledger: &Ledger<'_>, asked: Question, wanted: Option<Wanted>, output: &
     })?;
     publish(scratch.path(), output)?;
     Ok(text(&report, output))
+}
+
+// Scratch: what is in it becomes a file elsewhere.
+#[allow(clippy::disallowed_methods)]
+fn scratch_file(path: &Path) -> io::Result<BufWriter<File>> {
+    File::create_new(path).map(BufWriter::new)
 }
 
 fn sheet(table: &str) -> String {
