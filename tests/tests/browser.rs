@@ -458,7 +458,7 @@ fn the_report_opens_quietly_fits_its_window_and_verifies_an_entry() {
         let picture = |kind: &str| scratch.path().join(format!("{name}-{kind}")).to_str().unwrap().to_owned();
         visits.push((
             *name,
-            Visit::to(&page).with("screenshot", picture("1280.png")).verify(&[package.clone()], &root()),
+            Visit::to(&page).with("screenshot", picture("1280.png")).verify(std::slice::from_ref(&package), &root()),
         ));
         if *name == "large" {
             continue;

@@ -108,7 +108,7 @@ fn period(controls: &[ControlReport]) -> Markup {
                 th scope="col" { "Control" } th scope="col" { "Owner" } th scope="col" { "Frequency" }
                 @for head in ["Required", "Operated", "Deviation", "Not observed", "No occasion", "Open"] { th.n scope="col" { (head) } }
                 th scope="col" { "Share" }
-                th.n scope="col" { "Records that deviated (open)" }
+                th.n scope="col" { "Records (open)" }
             } }
             tbody { @for one in controls {
                 @let c = one.counts;

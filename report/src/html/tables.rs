@@ -312,7 +312,7 @@ fn job(one: &JobReport) -> Markup {
             td.n { (number(run(Outcome::Collected))) }
             td.n { (number(run(Outcome::Partial))) }
             td.n { (number(run(Outcome::Failed))) }
-            td.n { (missed(&one.slots)) }
+            td { (missed(&one.slots)) }
             td.n { (number(one.slots.uncovered)) }
             td.n { (number(one.slots.late)) }
             td.n { (number(one.by_hand)) }
