@@ -11,6 +11,7 @@ pub mod deviations;
 pub mod diff;
 pub mod drift;
 pub mod evidence;
+pub mod export;
 pub mod html;
 pub mod in_force;
 pub mod ledger;
