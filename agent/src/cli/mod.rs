@@ -7,6 +7,7 @@ pub mod config;
 pub mod controls;
 pub mod diff;
 pub mod doctor;
+pub mod export;
 mod host_exec;
 pub mod iam_policy;
 pub mod keys;
@@ -56,6 +57,8 @@ enum Command {
     Prove(prove::Args),
     /// Report on an archive: controls over a period, deviations, changes, and what is not shown
     Report(report::Args),
+    /// Write an archive as Parquet files by day, for query engines
+    Export(export::Args),
     /// Print entries, bundles and documents for a person
     Show(show::Args),
     /// Compare two runs of a job: what came, went and changed
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Pull(args) => pull::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Show(args) => show::run(args),
         Command::Diff(args) => diff::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ::controls::{Category, Frequency, HipaaKind, Requirement, Strength};
-use serde_json::json;
+use serde_json::{Value, json};
 use signing::{
     digest::Digest,
     slots::{Range, SlotCounts, Uncovered},
@@ -298,4 +298,60 @@ pub(crate) fn example() -> Report {
         not_shown: vec!["What happens between runs.".into()],
         evidence: [9, 12, 20, 21, 30, 31].map(evidence).into(),
     }
+}
+
+#[path = "../../../signing/tests/schema/mod.rs"]
+#[allow(dead_code)]
+mod schema;
+
+fn faults(report: &Value) -> Vec<String> {
+    let schema = include_str!("../../schemas/report.schema.json");
+    schema::faults(&serde_json::from_str(schema).unwrap(), report)
+}
+
+/// Calls `each` with a copy of the value for every object in it, changed by `change`.
+fn altered(value: &Value, change: &dyn Fn(&mut Value) -> bool, each: &mut dyn FnMut(Value, &str)) {
+    fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.push(at.clone());
+                members.iter().for_each(|(name, value)| pointers(value, format!("{at}/{name}"), found));
+            }
+            Value::Array(values) => {
+                values.iter().enumerate().for_each(|(n, value)| pointers(value, format!("{at}/{n}"), found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    pointers(value, String::new(), &mut found);
+    for pointer in found {
+        let mut copy = value.clone();
+        if change(copy.pointer_mut(&pointer).unwrap()) {
+            each(copy, &pointer);
+        }
+    }
+}
+
+#[test]
+fn the_schema_has_every_member_of_a_report_and_takes_no_other() {
+    let report = serde_json::to_value(example()).unwrap();
+    assert_eq!(faults(&report), Vec::<String>::new());
+    let mut of_an_instant = example();
+    of_an_instant.view = View::PointInTime { at: at("2026-07-04T12:00:00Z") };
+    assert_eq!(faults(&serde_json::to_value(of_an_instant).unwrap()), Vec::<String>::new());
+
+    let added = |object: &mut Value| object.as_object_mut().unwrap().insert("further".into(), json!(1)).is_none();
+    altered(&report, &added, &mut |report, place| {
+        // What a person signed stands in the report as it was signed.
+        assert!(place.ends_with("/document") || !faults(&report).is_empty(), "{place}");
+    });
+    let spelled = |object: &mut Value| match object.get_mut("state") {
+        Some(state) => {
+            *state = json!("compliant");
+            true
+        }
+        None => false,
+    };
+    altered(&report, &spelled, &mut |report, place| assert!(!faults(&report).is_empty(), "{place}"));
 }
