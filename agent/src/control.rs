@@ -27,7 +27,7 @@ use crate::room::Room;
 pub const SOCKET: &str = "control.sock";
 
 /// The longest ask.
-const LONGEST: u64 = 64 * 1024;
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// How long a peer may take to ask.
 const ASKING: Duration = Duration::from_secs(10);
@@ -48,6 +48,11 @@ pub enum Ask {
     },
     /// Put the schedules in force again.
     Resume,
+    /// Log the populations of a period.
+    Freeze {
+        /// The document, as JSON.
+        document: String,
+    },
     /// How it is.
     Status,
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod durable;
+pub mod freeze;
 pub mod http;
 pub mod instance;
 pub mod jobs;

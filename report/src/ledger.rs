@@ -143,6 +143,23 @@ impl<'a> Ledger<'a> {
         Ok(Self { reader, verdict, size: head.size, root, refused })
     }
 
+    /// The same archive as its log was at an earlier size. Reading it fails where the log did not have this root then.
+    ///
+    /// # Errors
+    /// A size that the log has not reached.
+    pub fn earlier(&self, size: u64, root: Digest) -> Result<Self, LedgerError> {
+        if size > self.size {
+            let says = format!("it has {} entries, and its state at {size} was asked for", self.size);
+            return Err(LedgerError::Changed(says));
+        }
+        Ok(Self { size, root, refused: self.refused.clone(), reader: self.reader, verdict: self.verdict })
+    }
+
+    /// The log's root at [`Ledger::size`].
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+
     /// What verification found.
     pub fn verdict(&self) -> &'a Verdict {
         self.verdict

@@ -21,6 +21,7 @@ pub mod oscal;
 pub mod parts;
 pub mod pass;
 pub mod period;
+pub mod population;
 pub mod readiness;
 pub mod sights;
 #[cfg(test)]

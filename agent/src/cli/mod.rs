@@ -14,10 +14,12 @@ pub mod keys;
 pub mod pause;
 mod place;
 mod plain;
+pub mod population;
 pub mod prove;
 pub mod pull;
 pub mod report;
 pub mod run;
+pub mod sample;
 pub mod show;
 pub mod status;
 mod table;
@@ -59,6 +61,10 @@ enum Command {
     Report(report::Args),
     /// Write an archive as Parquet files by day, for query engines
     Export(export::Args),
+    /// List everything that samples of a control are drawn from, and put its hash into the log before anybody draws
+    Population(population::Args),
+    /// Draw a sample of a control by your seed, packed with what proves it, to be verified alone
+    Sample(sample::Args),
     /// Print entries, bundles and documents for a person
     Show(show::Args),
     /// Compare two runs of a job: what came, went and changed
@@ -98,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Prove(args) => prove::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Population(args) => population::run(&args),
+        Command::Sample(args) => sample::run(&args),
         Command::Show(args) => show::run(args),
         Command::Diff(args) => diff::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -82,7 +82,7 @@ pub fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks the daemon; whether there is one.
-async fn through_daemon(loaded: &Loaded, ask: &Ask) -> anyhow::Result<bool> {
+pub(super) async fn through_daemon(loaded: &Loaded, ask: &Ask) -> anyhow::Result<bool> {
     let answers =
         control::ask(&loaded.config.state_dir, ask).await.with_context(|| agent::not_asked(&loaded.config))?;
     let Some(mut answers) = answers else { return Ok(false) };

@@ -67,7 +67,7 @@ fn prove(reader: &dyn Reader, index: u64, output: &Path) -> anyhow::Result<Made>
 
 // Scratch: what is in it becomes a file elsewhere.
 #[allow(clippy::disallowed_methods)]
-fn copy(directory: &Path, name: &str, content: &mut dyn io::Read) -> io::Result<()> {
+pub(super) fn copy(directory: &Path, name: &str, content: &mut dyn io::Read) -> io::Result<()> {
     let path = directory.join(name);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;

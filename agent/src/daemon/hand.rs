@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     control::{Answer, Ask, Asked, Line},
+    freeze,
     room::Level,
 };
 
@@ -114,6 +115,12 @@ impl Daemon {
                     }
                     Mode::Daemon => Ok(()),
                 }
+            }
+            Ask::Freeze { document } => {
+                if let Err(error) = freeze::log(&self.pipeline, document.into_bytes()).await {
+                    return refuse(format!("the populations are not logged: {}", chain(&error)));
+                }
+                Ok(())
             }
             Ask::Pause { reason } => {
                 let done = self.put_in_force(Kind::Empty, format!("{PAUSED}{reason}")).await;
