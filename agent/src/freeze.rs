@@ -1,8 +1,24 @@
 //! Freezing populations: what samples of a period are drawn from is put into the log before anybody draws, as hashes.
 
-use signing::population::{KIND, PopulationDocument};
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use report::{Ledger, population};
+use signing::{
+    errors::chain,
+    population::{KIND, PopulationDocument},
+    store::Reader,
+    time::{Utc, rfc3339},
+    verify::{self, Options},
+};
 
 use crate::pipeline::{Pipeline, PipelineError};
+
+/// How long after a period's end its populations are frozen: by then its last slots are settled.
+const AFTER: TimeDelta = TimeDelta::days(1);
+
+/// When it is tried again, where it could not be done.
+const AGAIN: TimeDelta = TimeDelta::hours(6);
 
 /// Spools a document that freezes populations.
 ///
@@ -16,4 +32,51 @@ pub async fn log(pipeline: &Pipeline, bytes: Vec<u8>) -> Result<(), PipelineErro
         return Err(PipelineError::Refused(why));
     }
     pipeline.spool_document(KIND, "populations of a period, before anybody draws", bytes).await.map(drop)
+}
+
+/// Freezes the populations of `[from, to)` once, a day after its end, unless the log has them. It ends when that is done.
+///
+/// # Cancel safety
+/// It may be dropped anywhere: what is in the spool then is logged, and what is not is made at the next start.
+pub async fn keep(pipeline: Arc<Pipeline>, (from, to): (Utc, Utc)) {
+    let clock = pipeline.options().clock.clone();
+    let mut at = to + AFTER;
+    loop {
+        clock.sleep_until(at).await;
+        let reader = pipeline.options().archive.reader();
+        let trust = pipeline.options().keys.now().set.root.fingerprint();
+        let made = tokio::task::spawn_blocking(move || made(&*reader, &trust, (from, to))).await;
+        let done = match made {
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(document))) => log(&pipeline, document.to_bytes()).await.map_err(|error| chain(&error)),
+            Ok(Err(why)) => Err(why),
+            Err(error) => Err(error.to_string()),
+        };
+        match done {
+            Ok(()) => {
+                tracing::info!("the populations of {} to {} are frozen", rfc3339(from), rfc3339(to));
+                return;
+            }
+            Err(why) => tracing::warn!("the populations of the period are not frozen yet: {why}"),
+        }
+        at = clock.now() + AGAIN;
+    }
+}
+
+/// The document of a period that is over; `None`: the log has it, or no control has a population.
+fn made(reader: &dyn Reader, trust: &str, (from, to): (Utc, Utc)) -> Result<Option<PopulationDocument>, String> {
+    let verdict = verify::verify(reader, &Options::trusting(trust), &|_| {}).map_err(|error| error.to_string())?;
+    if !verdict.intact {
+        return Err(format!("{}; `evidenced verify` tells more", verdict.statement));
+    }
+    let Some(at) = verdict.as_of.filter(|at| *at >= to) else {
+        return Err("nothing was logged since the end of the period".to_owned());
+    };
+    let ledger = Ledger::new(reader, &verdict).map_err(|error| chain(&error))?;
+    let logged = population::logged(&ledger).map_err(|error| chain(&error))?;
+    if logged.iter().any(|logged| (logged.document.from, logged.document.to) == (from, to)) {
+        return Ok(None);
+    }
+    let all = population::all(&ledger, from, to, at).map_err(|error| chain(&error))?;
+    Ok(population::document(&ledger, &all))
 }

@@ -136,6 +136,10 @@ fn one(
         Of::Items | Of::Events => Some(kind(in_force, &control, question)?),
     };
     let jobs = jobs(in_force, question);
+    if jobs.is_empty() {
+        let says = format!("no job was in scope of {} within the period: it has no population", control.id);
+        return Err(PopulationError::Question(says));
+    }
     let mut found = match (of, &kind) {
         (Of::Items, Some(kind)) => items::find(ledger, &jobs, kind, question)?,
         (Of::Events, Some(kind)) => events::find(ledger, &jobs, kind, &control, question)?,
@@ -222,14 +226,14 @@ fn completeness(population: &Population, list: &List, says: &[String]) -> String
         Of::Occurrences if unseen > 0 => {
             format!("{unseen} of {} occurrences were not observed; they are in the list.", population.count)
         }
+        Of::Occurrences if population.count == 0 => "No occurrence was required.".to_owned(),
         Of::Occurrences => "Every occurrence that was required was observed.".to_owned(),
         _ if population.not_observed.is_empty() => {
             "No window or list is missing, as far as the systems reported.".to_owned()
         }
         Of::Items => format!("Of {} no whole list was read.", jobs_of(&population.not_observed)),
         Of::Events => format!(
-            "{} not read whole, of {}: how many events fell there is not known.",
-            if population.not_observed.len() == 1 { "1 window was" } else { "windows were" },
+            "Not all was read whole, of {}: how many events fell there is not known.",
             jobs_of(&population.not_observed)
         ),
     });

@@ -80,13 +80,18 @@ pub(super) struct Period {
 impl Period {
     /// `[from, to)`.
     pub fn instants(self) -> anyhow::Result<(Utc, Utc)> {
-        let start = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
-        let to = start(self.to.checked_add_days(Days::new(1)).context("--to is too late a day")?);
-        if start(self.from) >= to {
-            bail!("--from is after --to");
-        }
-        Ok((start(self.from), to))
+        instants(self.from, self.to)
     }
+}
+
+/// The instants of a period by its first and last day: `[from, to)`.
+pub(super) fn instants(from: NaiveDate, to: NaiveDate) -> anyhow::Result<(Utc, Utc)> {
+    let start = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+    let end = start(to.checked_add_days(Days::new(1)).context("the period's last day is too late a day")?);
+    if start(from) >= end {
+        bail!("the period's first day is after its last");
+    }
+    Ok((start(from), end))
 }
 
 /// Of what.
@@ -252,6 +257,7 @@ fn frozen(document: &PopulationDocument, how: &str) -> anyhow::Result<ExitCode> 
         let (control, of) = (safe(&population.control), population.of.as_str());
         let unseen = match population.not_observed.len() {
             0 => String::new(),
+            1 => ", 1 stretch not observed".to_owned(),
             n => format!(", {n} stretches not observed"),
         };
         writeln!(out, "  {control}: {} {of}, SHA-256 {}{unseen}", population.count, population.sha256)?;

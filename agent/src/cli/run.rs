@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use collectors::aws::{Aws, doctor};
 use tokio::sync::mpsc;
 
-use super::{agent, collect};
+use super::{agent, collect, population};
 use crate::{
     anchor::Anchoring,
     clock::{Clock as _, SystemClock},
@@ -13,7 +13,7 @@ use crate::{
     control::Server,
     daemon::Exit,
     durable::Disk,
-    promise,
+    freeze, promise,
     witness::client::Witnessing,
 };
 
@@ -67,6 +67,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         say_what_may_do_far_more(config);
         let upkeep = tokio::spawn(agent::keep_up(pipeline.options().archive.clone()));
+        let period = config.period.and_then(|period| population::instants(period.from, period.to).ok());
+        let freezing = period.map(|period| tokio::spawn(freeze::keep(pipeline.clone(), period)));
         let mut anchoring = Anchoring::open(pipeline.clone(), &config.signing.timestamps).await?;
         let mut witnessing = Witnessing::open(pipeline.clone(), &config.signing.witnesses)?;
         let promised = promise::controls(&loaded, &jobs, &pipeline.options().origin);
@@ -82,6 +84,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         daemon.promise(promised);
         let exit = daemon.run(asked, signals).await;
         upkeep.abort();
+        if let Some(freezing) = freezing {
+            freezing.abort();
+        }
         if let Exit::Done { .. } = &exit {
             let anchored = async {
                 if let Some(anchoring) = anchoring {
