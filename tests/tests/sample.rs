@@ -157,10 +157,8 @@ fn a_period_that_is_over_is_frozen_once_and_follows_again_from_what_the_log_held
     assert!(again.contains("was frozen before, in entry"), "{again}");
     world.place.expect(0, ["collect", "host/accounts"]);
     let checked = world.place.expect(0, past("population", &["--control", &world.control, "--check"]));
-    assert!(
-        checked.contains("it follows again") && checked.contains("31 of 31 occurrences were not observed"),
-        "{checked}"
-    );
+    assert!(checked.contains("it follows again"), "{checked}");
+    assert!(checked.contains(&format!("{count} of {count} occurrences were not observed")), "{checked}");
     let verdict = world.place.expect(0, ["verify", "./evidence", "--trust", &world.root]);
     assert!(!verdict.contains("DOCUMENT-KIND"), "{verdict}");
 
