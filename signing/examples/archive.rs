@@ -1,7 +1,7 @@
-//! Writes a large archive for measuring: `archive DIRECTORY RECEIPTS [AN_HOUR]`. Receipts of two hourly jobs and of runs by hand, ten an hour
-//! or so many, each with its bundle, its results and its seal; a controls document; a plan and a token over the checkpoint every day. Each
-//! hour a record begins to fail or passes again. It leaves the origin's directory in DIRECTORY, and beside it `kept` (the checkpoint when
-//! one in a hundred receipts was still to come), `roots.pem`, `receipts.pem` and `trust`.
+//! Writes a large archive for measuring: `archive DIRECTORY RECEIPTS [AN_HOUR]`. Receipts of two hourly jobs and of runs by hand, ten an
+//! hour or so many, each with its bundle, its results and its seal; a controls document; a plan and a token over the checkpoint every day.
+//! Each hour a record begins to fail or passes again. It leaves the origin's directory in DIRECTORY, and beside it `kept` (the checkpoint
+//! when one in a hundred receipts was still to come), `roots.pem`, `receipts.pem` and `trust`.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{fs, path::PathBuf};
@@ -71,7 +71,10 @@ const ACCOUNTS: i64 = 12;
 /// A control on both jobs.
 fn promise(jobs: &[&str]) -> serde_json::Value {
     let check = serde_json::json!({"id": "is-ok", "item": "mfa_user_enrolled", "kind": "account"});
-    let scope = |name: &&str| serde_json::json!({"job": job(name), "kind": "host", "version": 1, "checks_sha256": Digest::of(b"checks"), "checks": [check]});
+    let scope = |name: &&str| {
+        let sha256 = Digest::of(b"checks");
+        serde_json::json!({"job": job(name), "kind": "host", "version": 1, "checks_sha256": sha256, "checks": [check]})
+    };
     let control = serde_json::json!({
         "id": "AC-01", "title": "Accounts", "owner": "security", "statement": "Accounts are in order", "frequency": "daily",
         "items": ["mfa_user_enrolled"], "soc2": {"CC6.1": "direct"}
