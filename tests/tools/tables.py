@@ -53,7 +53,7 @@ print(json.dumps({
     "sums": sums("results"),
     "totals": sums("receipts"),
     "same_id": one(f"SELECT count(*) FROM {table('records')} WHERE id <> json_extract_string(record, '$.id')")[0][0],
-    "files_of_day": files_read(f"SELECT count(*) FROM {table('records')} WHERE kind = 'account' AND date = '{day}'"),
-    "files_of_another": files_read(f"SELECT count(*) FROM {table('records')} WHERE date = '1999-01-01'"),
+    "files_of_day": files_read(f"SELECT max(record) FROM {table('records')} WHERE kind = 'account' AND date = '{day}'"),
+    "files_of_another": files_read(f"SELECT max(record) FROM {table('records')} WHERE date = '1999-01-01'"),
     "answers": answers,
 }))
