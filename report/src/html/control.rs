@@ -14,7 +14,7 @@ use super::{
         state, strength, t,
     },
 };
-use crate::model::{Approval, ControlReport, Deviation, Occurrence, OccurrenceState, Part};
+use crate::model::{Approval, ControlReport, Deviation, Link, Occurrence, OccurrenceState, Part};
 
 /// The most rows of a control's own tables; every one is in the CSV.
 const MOST: usize = 60;
@@ -35,7 +35,7 @@ pub fn section(context: &Context<'_>, of: &ControlReport) -> Markup {
                 div { dt { "Evidence items" } dd {
                     @if of.items.is_empty() { "none" } @else { (t(&of.items.join(", "))) }
                 } }
-                div { dt { "Supports" } dd { (links(of)) } }
+                div { dt { "Supports" } dd { (links(context, of)) } }
                 @if context.period.is_some() {
                     div { dt { "Last complete run" } dd {
                         @match of.last_complete { Some(last) => (instant(last)), None => "none" }
@@ -59,12 +59,19 @@ pub fn section(context: &Context<'_>, of: &ControlReport) -> Markup {
     }
 }
 
-fn links(of: &ControlReport) -> Markup {
+fn links(context: &Context<'_>, of: &ControlReport) -> Markup {
+    // A framework that was not asked for has no section.
+    let listed = |link: &Link| match link.framework {
+        "soc2" => context.report.criteria.iter().any(|one| one.id == link.criterion),
+        _ => context.report.hipaa.iter().any(|one| one.citation == link.criterion),
+    };
     html! {
         @if of.links.is_empty() { "nothing" }
         @for (n, link) in of.links.iter().enumerate() {
             @if n > 0 { ", " }
-            a href={ "#" (anchor(link.framework, &link.criterion)) } { (t(&link.criterion)) } " (" (strength(link.strength)) ")"
+            @if listed(link) { a href={ "#" (anchor(link.framework, &link.criterion)) } { (t(&link.criterion)) } }
+            @else { (t(&link.criterion)) }
+            " (" (strength(link.strength)) ")"
         }
     }
 }
