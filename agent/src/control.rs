@@ -53,6 +53,11 @@ pub enum Ask {
         /// The document, as JSON.
         document: String,
     },
+    /// Log what a person signed.
+    Approve {
+        /// The document, as it was signed.
+        document: String,
+    },
     /// How it is.
     Status,
 }

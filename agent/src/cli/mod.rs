@@ -1,6 +1,7 @@
 //! The command line: each command is a file here, with its arguments and what it prints. What a command does is done elsewhere.
 
 mod agent;
+pub mod approve;
 pub mod collect;
 pub mod collectors;
 pub mod config;
@@ -81,6 +82,12 @@ enum Command {
     Collectors(collectors::Args),
     /// Print the least permissions with which AWS can be read, or a template of the roles
     IamPolicy(iam_policy::Args),
+    /// Sign that a deviation is accepted until a day; it stays a deviation
+    Waive(approve::WaiveArgs),
+    /// Sign management's response to a deviation
+    Respond(approve::RespondArgs),
+    /// Sign a decision about an addressable specification of the HIPAA Security Rule
+    Decide(approve::DecideArgs),
     /// Make keys, or show them
     #[command(subcommand)]
     Keys(keys::Command),
@@ -114,6 +121,9 @@ pub fn main() -> ExitCode {
         Command::Controls(args) => controls::run(&args),
         Command::Collectors(args) => collectors::run(&args),
         Command::IamPolicy(args) => iam_policy::run(&args),
+        Command::Waive(args) => approve::waive(&args),
+        Command::Respond(args) => approve::respond(&args),
+        Command::Decide(args) => approve::decide(&args),
         Command::Keys(command) => keys::run(&command),
         Command::Witness(args) => witness::run(&args),
         Command::HostExec(args) => host_exec::run(&args),

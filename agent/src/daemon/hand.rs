@@ -1,4 +1,4 @@
-//! What somebody asks by hand: to run jobs now, to pause, to resume, to know. Jobs that read other jobs' bundles run once those are
+//! What somebody asks by hand: to run jobs now, to pause, to resume, to log what a person signed, to know. Jobs that read other jobs' bundles run once those are
 //! logged.
 
 use std::collections::BTreeSet;
@@ -129,6 +129,14 @@ impl Daemon {
                 }
                 done
             }
+            Ask::Approve { document } => match self.pipeline.spool_approval(document.into_bytes()).await {
+                Ok(true) => Ok(()),
+                Ok(false) => {
+                    let _ = answers.send(Answer::Done { logged: 0, waiting: None });
+                    return;
+                }
+                Err(error) => return refuse(chain(&error)),
+            },
             Ask::Resume => {
                 let done = match self.paused {
                     Some(_) => self.put_in_force(Kind::Scheduled, "resumed".into()).await,

@@ -16,6 +16,7 @@
 
 mod again;
 mod append;
+mod approval;
 mod cache;
 mod drain;
 mod entry;
@@ -53,6 +54,7 @@ use tokio::sync::watch;
 use crate::{archive::Archive, blocking::blocking, clock::Clock, durable::Disk, keystore::SharedKeys, ledger::Ledger};
 pub(crate) use again::jitter;
 use append::Log;
+pub use approval::says_something;
 pub use error::PipelineError;
 use spool::Spool;
 use state::State;
@@ -316,6 +318,14 @@ impl Pipeline {
         }
         let (inner, kind, reason) = (self.0.clone(), kind.to_owned(), reason.to_owned());
         blocking(move || inner.spool_document(&kind, reason, &bytes)).await
+    }
+
+    /// Spools what a person signed (`signing::approval`), once a verifier would believe it; `false` where the log or the spool has it.
+    ///
+    /// # Errors
+    /// What is not signed by an approver of this log, or says nothing; an archive that is away; the disk's.
+    pub async fn spool_approval(&self, bytes: Vec<u8>) -> Result<bool, PipelineError> {
+        self.0.spool_approval(bytes).await
     }
 
     /// Takes everything in the spool on its way: seals, uploads and appends it in order, and removes what is logged.

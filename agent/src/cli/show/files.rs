@@ -10,9 +10,10 @@ use collectors::contract::{Answer, Exchange};
 use controls::{CheckResult, ControlSet, Results};
 use serde_json::{Value, json};
 use signing::{
+    approval::{Approval, Signed},
     bundle::{Bundle, MAX_UNPACKED, Population, RUN_FACTS, RunFacts},
     digest::Digest,
-    keys::KeySet,
+    keys::{KeyEntry, KeySet},
     layout::CHECKPOINT,
     log::Checkpoint,
     plan::Plan,
@@ -54,9 +55,15 @@ pub(super) fn file(path: &str, mut file: File) -> anyhow::Result<Shown> {
     if let Ok(set) = ControlSet::from_bytes(&bytes) {
         return Ok(promise::controls_text(&set));
     }
+    if let Ok(signed) = Signed::from_bytes(&bytes) {
+        return Ok(approval_text(&signed, Digest::of(&bytes)));
+    }
     match KeySet::open_untrusted(&bytes) {
         Ok(set) => Ok(keys_text(&set)),
-        Err(error) => Err(error).with_context(|| format!("{} is neither a plan, nor keys, nor controls", safe(path))),
+        Err(error) => {
+            let wanted = "neither a plan, nor keys, nor controls, nor signed by a person";
+            Err(error).with_context(|| format!("{} is {wanted}", safe(path)))
+        }
     }
 }
 
@@ -93,6 +100,22 @@ fn plan_text(plan: &Plan, now: Utc) -> Shown {
     Shown { text, json: serde_json::to_value(plan).unwrap_or(Value::Null) }
 }
 
+/// What a person signed.
+fn approval_text(signed: &Signed, document: Digest) -> Shown {
+    let approval = &signed.approval;
+    let mut lines = Lines(String::new());
+    lines.add(approval.kind().as_str(), approval.kind().id(document));
+    lines.add("for", approval.origin());
+    lines.add("about", approval.subject());
+    lines.add("says", approval.text().replace('\n', " "));
+    if let Approval::Waiver(waiver) = approval {
+        lines.add("until", rfc3339(waiver.until));
+    }
+    lines.add("approver", format!("{}, by the key {}", approval.approver(), signed.key_id));
+    lines.add("made", format!("{} by the approver's clock", rfc3339(approval.made_at())));
+    Shown { text: lines.0, json: serde_json::from_slice(signed.payload()).unwrap_or(Value::Null) }
+}
+
 fn keys_text(set: &KeySet) -> Shown {
     let mut lines = Lines(String::new());
     lines.add("keys of", &set.origin);
@@ -108,12 +131,17 @@ fn keys_text(set: &KeySet) -> Shown {
         if let Some(next) = &key.superseded_by {
             more.push(format!("superseded by {}", safe(next)));
         }
-        rows.push(vec![safe(&key.key_id), key.use_.to_string(), rfc3339(key.valid.from), until, more.join("; ")]);
+        rows.push(vec![safe(&key.key_id), used_for(key), rfc3339(key.valid.from), until, more.join("; ")]);
     }
     let head =
         [("KEY", Align::Left), ("FOR", Align::Left), ("FROM", Align::Left), ("UNTIL", Align::Left), ("", Align::Left)];
     let text = lines.0 + &table(&head, &rows);
     Shown { text, json: serde_json::to_value(set).unwrap_or(Value::Null) }
+}
+
+/// What it may sign, and whose it is.
+fn used_for(key: &KeyEntry) -> String {
+    key.name.as_ref().map_or(key.use_.to_string(), |name| format!("{} of {}", key.use_, safe(name)))
 }
 
 fn bundle(file: File) -> anyhow::Result<Shown> {
