@@ -61,13 +61,12 @@ pub struct RevokeArgs {
 
 /// `evidenced keys approver`.
 #[derive(Debug, Clone, clap::Args)]
-#[group(id = "of", required = true, multiple = false, args = ["key", "public"])]
 pub struct ApproverArgs {
     /// The person's name, as reports print it
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Make a new key here, for that person alone; not on the agent's machine, if that can be helped
-    #[arg(long, value_name = "NEW.pem")]
+    #[arg(long, value_name = "NEW.pem", required_unless_present = "public", conflicts_with = "public")]
     pub key: Option<PathBuf>,
     /// The public half of a key that the person made, in PEM
     #[arg(long, value_name = "FILE")]
