@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     scenario::{AFTER, Act, Config, DAY, Do, GRACE, Minute, Reads, START_WITHIN, Scenario, Times},
-    world::{KEPT, OVERLAP, SLOW},
+    world::{KEPT, OVERLAP, SLOW, Thing},
 };
 
 /// What a slot came to.
@@ -65,6 +65,8 @@ pub struct Run {
     pub checks: BTreeMap<&'static str, Found>,
     /// Of a job that reads events: from, to (seconds), whole.
     pub window: Option<(i64, i64, bool)>,
+    /// The things that it read, where it read a state.
+    pub things: BTreeMap<String, Thing>,
     /// What it saw of what happened: its minute, and what came of it.
     pub happened: BTreeMap<String, (Minute, Option<bool>)>,
 }
@@ -219,6 +221,7 @@ impl<'a> Account<'a> {
         let cut = matches!(act, Act::Half | Act::HangHalf);
         let mut checks = BTreeMap::new();
         let mut happened = BTreeMap::new();
+        let mut read = BTreeMap::new();
         let mut absent = false;
         match reads {
             Reads::State if refused => {
@@ -234,6 +237,7 @@ impl<'a> Account<'a> {
                 Some(things) => {
                     let seen = if cut { things.len() / 2 } else { things.len() };
                     let there: BTreeSet<String> = things.keys().take(seen).cloned().collect();
+                    read = things.iter().take(seen).map(|(id, thing)| (id.clone(), thing.clone())).collect();
                     let mut ok = Found { whole: !cut, there, ..Found::default() };
                     let mut above = ok.clone();
                     let most = self.config_at(start).most_level;
@@ -287,6 +291,7 @@ impl<'a> Account<'a> {
             late: slot.is_some_and(|slot| start > slot + GRACE || (start == slot + GRACE && seconds > 0)),
             checks,
             window: window.map(|(from, to, _)| (from, to, !refused && !cut)),
+            things: read,
             happened,
         });
         fate

@@ -5,7 +5,7 @@ use std::{
     fmt::Debug,
 };
 
-use report::model::{OccurrenceState, Report};
+use report::model::{DriftEvent, DriftKind, OccurrenceState, Report};
 use signing::{layout::Job, time::Utc};
 
 use crate::{
@@ -26,12 +26,13 @@ pub struct Differences<'a> {
 }
 
 /// Holds the report against the account.
-pub fn compare<'a>(report: &Report, account: &'a Account<'a>) -> Differences<'a> {
+pub fn compare<'a>(report: &Report, drift: &[DriftEvent], account: &'a Account<'a>) -> Differences<'a> {
     let mut differences = Differences { account, all: Vec::new(), compared: 0 };
     differences.jobs(report);
     differences.controls(report);
     differences.deviations(report);
     differences.trends(report);
+    differences.drift(drift);
     differences.changes(report);
     differences
 }
@@ -193,6 +194,35 @@ impl Differences<'_> {
         let checks: usize =
             self.account.scenario.jobs.iter().map(|job| 1 + usize::from(job.reads == Reads::State)).sum();
         self.same(|| "populations".into(), report.trends.len(), checks);
+    }
+
+    /// Every event of every job that reads a state of things.
+    fn drift(&mut self, events: &[DriftEvent]) {
+        for job in 0..self.account.scenario.jobs.len() {
+            let plan = &self.account.scenario.jobs[job];
+            if plan.reads != Reads::State {
+                continue;
+            }
+            // An event without a field tells of a check that fails what did not change: a deviation, and counted as one.
+            let is_of_records = |event: &&DriftEvent| event.change != DriftKind::Changed || !event.fields.is_empty();
+            let its = events.iter().filter(|event| event.job.as_str() == plan.name()).filter(is_of_records);
+            let word = |kind: DriftKind| match kind {
+                DriftKind::Added => "added",
+                DriftKind::Removed => "removed",
+                DriftKind::Changed => "changed",
+            };
+            let mut found: Vec<_> =
+                its.map(|event| (self.seconds(event.at), event.record.clone(), word(event.change))).collect();
+            found.sort();
+            let own = self.account.drift(job);
+            self.same(|| format!("drift of {}", plan.name()), found.len(), own.len());
+            for one in own.iter().filter(|one| !found.contains(one)) {
+                self.same(|| format!("drift of {}", plan.name()), None, Some(one));
+            }
+            for one in found.iter().filter(|one| !own.contains(one)) {
+                self.same(|| format!("drift of {}", plan.name()), Some(one), None);
+            }
+        }
     }
 
     /// By minute, what changed, and whether it lowers something; how many of each.

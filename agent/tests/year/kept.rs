@@ -9,6 +9,7 @@ use crate::{
     account::{Account, Fate, Found, Run, Says},
     promises,
     scenario::{Config, DAY, Minute, Reads},
+    world::Thing,
 };
 
 /// What a time came to, in which a control had to operate.
@@ -259,6 +260,34 @@ impl Account<'_> {
             }
         }
         all.extend(open.into_values());
+    }
+
+    /// What became of the things of a job from run to run: when, which, and `added`, `removed` or `changed`.
+    pub fn drift(&self, job: usize) -> Vec<(i64, String, &'static str)> {
+        let mut all = Vec::new();
+        let mut known: BTreeMap<&str, &Thing> = BTreeMap::new();
+        let mut whole_before = false;
+        for run in self.judged(job) {
+            let found = &run.checks["is-ok"];
+            let whole = found.whole || found.absent;
+            for (id, thing) in &run.things {
+                match known.insert(id, thing) {
+                    None if whole_before => all.push((run.instant, id.clone(), "added")),
+                    Some(before) if before != thing => all.push((run.instant, id.clone(), "changed")),
+                    _ => {}
+                }
+            }
+            if whole {
+                let gone: Vec<&str> = known.keys().copied().filter(|id| !run.things.contains_key(*id)).collect();
+                for id in gone {
+                    known.remove(id);
+                    all.push((run.instant, id.to_owned(), "removed"));
+                }
+                whole_before = true;
+            }
+        }
+        all.sort();
+        all
     }
 
     /// Slots and failing runs of a job, by day: collected, partial, failed, missed, failing.

@@ -51,10 +51,11 @@ async fn prove(scenario: Scenario) {
         program: "test".into(),
     };
     let ledger = Ledger::new(&reader, &verdict).unwrap();
-    let report = period::report(&ledger, &question, &mut |_| Ok(())).unwrap();
+    let mut drift = Vec::new();
+    let report = period::report(&ledger, &question, &mut |event| Ok(drift.push(event.clone()))).unwrap();
     println!("reported in {:?}", begun.elapsed());
     let account = Account::of(&scenario);
-    compare(&report, &account).none();
+    compare(&report, &drift, &account).none();
     recount(&left, &report);
 }
 
