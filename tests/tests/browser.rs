@@ -132,8 +132,8 @@ fn swap(bytes: &mut Vec<u8>, from: &str, to: &str) {
 }
 
 /// Changes the base64 of a member, and keeps it base64.
-fn spoil(bytes: &mut Vec<u8>, after: &str) {
-    let text = String::from_utf8(bytes.clone()).unwrap();
+fn spoil(bytes: &mut [u8], after: &str) {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
     let at = text.find(after).unwrap() + after.len() + 20;
     bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
 }

@@ -33,7 +33,7 @@ const WIDTH: usize = 160;
 pub struct Args {
     /// The archive: a directory, or s3://BUCKET/PREFIX
     archive: PathBuf,
-    /// The job, <collector>@<source>
+    /// The job, as COLLECTOR@SOURCE
     job: Job,
     /// The run to start from, by its place in the log or its slot (RFC 3339); without it, the one before the other
     #[arg(long, value_name = "ENTRY|SLOT")]
