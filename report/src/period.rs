@@ -143,7 +143,8 @@ struct Time {
     until: Option<Utc>,
 }
 
-const INSTANT: TimeDelta = TimeDelta::nanoseconds(1);
+/// Between two instants: everything is written in milliseconds.
+const INSTANT: TimeDelta = TimeDelta::milliseconds(1);
 
 fn period(
     ledger: &Ledger<'_>,
