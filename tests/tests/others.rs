@@ -111,7 +111,7 @@ fn forge(bytes: &mut Vec<u8>) {
 fn every_recipe_of_the_page_is_followed_by_a_test() {
     let names: Vec<_> = recipes(PAGE).into_iter().map(|(name, _)| name).collect();
     assert!(names.len() > 8, "{names:?}");
-    let here = concat!(include_str!("others.rs"), include_str!("../src/tools.rs"));
+    let here = concat!(include_str!("others.rs"), include_str!("sample.rs"), include_str!("../src/tools.rs"));
     for name in names {
         assert!(here.contains(&format!("\"{name}\"")), "no test follows {name:?}");
     }
