@@ -357,7 +357,7 @@ impl Daemon {
         let first = self.scheduler.is_none();
         let agrees = self.clock.synchronised() == Some(true) || (first && self.settings.accept_clock);
         match self.watch.look(now, self.started.elapsed(), agrees) {
-            Look::Held { expected } => {
+            Look::Held { expected, from } => {
                 let why = format!(
                     "the clock shows {}, more than a day after {}, which is the least that it should show, and no second clock \
                      agrees: nothing is planned, run or recorded as missed until it is synchronised or set right. If it is right, \
@@ -369,7 +369,7 @@ impl Daemon {
                     tracing::error!("HELD: {why}");
                 }
                 self.held.send_replace(Some(why));
-                self.held_since.get_or_insert(expected);
+                self.held_since.get_or_insert(from);
                 return false;
             }
             Look::Jumped { from, to } => {

@@ -289,8 +289,12 @@ mod clock {
         let known = at("2026-01-01T00:00:00Z");
         let mut watch = ClockWatch::new(Some(known), at("2030-01-01T00:00:00Z"), seconds(0));
         let now = at("2030-01-01T00:00:00Z");
-        assert_eq!(watch.look(now, seconds(0), false), Look::Held { expected: known });
-        assert_eq!(watch.look(now, seconds(60), false), Look::Held { expected: at("2026-01-01T00:01:00Z") });
+        let held = |watch: &mut ClockWatch, elapsed| match watch.look(now, seconds(elapsed), false) {
+            Look::Held { expected, .. } => expected,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(held(&mut watch, 0), known);
+        assert_eq!(held(&mut watch, 60), at("2026-01-01T00:01:00Z"));
         assert_eq!(
             watch.look(now, seconds(60), true),
             Look::Steady,
@@ -307,6 +311,16 @@ mod clock {
     }
 
     #[test]
+    fn a_clock_that_was_wrong_at_the_start_hides_no_later_jump() {
+        let known = at("2026-01-01T00:00:00Z");
+        let mut watch = ClockWatch::new(Some(known), at("2030-01-01T00:00:00Z"), seconds(0));
+        assert!(matches!(watch.look(at("2030-01-01T00:00:00Z"), seconds(0), false), Look::Held { .. }));
+        assert_eq!(watch.look(at("2026-01-01T00:01:00Z"), seconds(60), false), Look::Steady);
+        let (from, to) = (at("2026-01-01T00:02:00Z"), at("2026-01-01T03:02:00Z"));
+        assert_eq!(watch.look(to, seconds(120), false), Look::Jumped { from, to });
+    }
+
+    #[test]
     fn a_jump_of_hours_is_told_from_waiting() {
         let mut watch = ClockWatch::new(None, at("2026-01-01T00:00:00Z"), seconds(0));
         assert_eq!(watch.look(at("2026-01-01T05:00:00Z"), seconds(5 * 3600), false), Look::Steady);
@@ -316,11 +330,26 @@ mod clock {
     }
 
     #[test]
-    fn a_clock_set_back_and_right_again_is_no_jump() {
+    fn a_clock_set_back_and_right_again_skipped_only_what_it_never_showed() {
         let mut watch = ClockWatch::new(None, at("2026-01-01T00:00:00Z"), seconds(0));
+        assert_eq!(watch.look(at("2026-01-01T00:00:00Z"), seconds(0), true), Look::Steady);
         let expected = at("2026-01-01T00:01:00Z");
         assert_eq!(watch.look(at("2020-01-01T00:00:00Z"), seconds(60), true), Look::Behind { expected });
-        assert_eq!(watch.look(at("2026-01-01T00:02:00Z"), seconds(120), false), Look::Steady);
+        let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:02:00Z"));
+        assert_eq!(watch.look(to, seconds(120), false), Look::Jumped { from, to });
+        assert_eq!(watch.look(at("2026-01-01T00:03:00Z"), seconds(180), false), Look::Steady);
+    }
+
+    #[test]
+    fn a_jump_after_the_clock_was_set_back_begins_where_the_clock_was() {
+        let mut watch = ClockWatch::new(None, at("2026-01-01T12:00:00Z"), seconds(0));
+        let expected = at("2026-01-01T12:01:00Z");
+        assert_eq!(watch.look(at("2026-01-01T09:01:00Z"), seconds(60), true), Look::Behind { expected });
+        for hour in 1..=5 {
+            watch.look(at("2026-01-01T09:01:00Z") + TimeDelta::hours(hour), seconds(60 + 3600 * hour as u64), true);
+        }
+        let (from, to) = (at("2026-01-01T14:02:00Z"), at("2026-01-01T15:02:00Z"));
+        assert_eq!(watch.look(to, seconds(120 + 5 * 3600), true), Look::Jumped { from, to });
     }
 }
 

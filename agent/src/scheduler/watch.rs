@@ -18,7 +18,7 @@ pub enum Look {
     Steady,
     /// It went forward at once, and may be believed.
     Jumped {
-        /// Where it should have been.
+        /// Where it would be if it had gone on; after it was set back, at the least the most that it showed before.
         from: Utc,
         /// Where it is.
         to: Utc,
@@ -32,6 +32,8 @@ pub enum Look {
     Held {
         /// Where it should be at the least.
         expected: Utc,
+        /// As in [`Look::Jumped`].
+        from: Utc,
     },
 }
 
@@ -39,6 +41,10 @@ pub enum Look {
 #[derive(Debug)]
 pub struct ClockWatch {
     best: Utc,
+    /// What it showed when it was last looked at and believed.
+    seen: Utc,
+    /// The most that it showed so far: what lies before had its time, whatever it was set back to since.
+    most: Utc,
     at: Duration,
     first: bool,
 }
@@ -47,22 +53,25 @@ impl ClockWatch {
     /// Starts from the newest instant known from the archive and the spool (`None` where there is none), at `elapsed` of a clock
     /// that nobody sets.
     pub fn new(known: Option<Utc>, now: Utc, elapsed: Duration) -> Self {
-        Self { best: known.unwrap_or(now), at: elapsed, first: true }
+        Self { best: known.unwrap_or(now), seen: now, most: now, at: elapsed, first: true }
     }
 
     /// Looks at the clock; `agrees` says whether a second clock vouches for it.
     pub fn look(&mut self, now: Utc, elapsed: Duration, agrees: bool) -> Look {
         let gone = TimeDelta::from_std(elapsed.saturating_sub(self.at)).unwrap_or(TimeDelta::zero());
         let expected = self.best + gone;
+        // Before the first look that is believed, the clock has shown nothing that counts.
+        let from = if self.first { expected } else { (self.seen + gone).max(self.most) };
         if now > expected + DAY && !agrees {
-            return Look::Held { expected };
+            return Look::Held { expected, from };
         }
         let first = std::mem::take(&mut self.first);
-        (self.best, self.at) = (expected.max(now), elapsed);
-        if now + TOLERANCE < expected {
+        self.most = if first { now } else { self.most.max(now) };
+        (self.best, self.seen, self.at) = (expected.max(now), now, elapsed);
+        if now > from + TOLERANCE && !first {
+            Look::Jumped { from, to: now }
+        } else if now + TOLERANCE < expected {
             Look::Behind { expected }
-        } else if now > expected + TOLERANCE && !first {
-            Look::Jumped { from: expected, to: now }
         } else {
             Look::Steady
         }
