@@ -80,7 +80,9 @@ struct Drive {
 /// Makes all of it happen. To be called in a runtime with paused time.
 pub async fn drive(scenario: &Arc<Scenario>) -> Left {
     let shared = Path::new("/dev/shm");
-    let dir = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
+    // In memory where there is room, since every object is synced.
+    let has_room = rustix::fs::statvfs(shared).is_ok_and(|fs| fs.f_bavail * fs.f_frsize > 2 << 30);
+    let dir = if has_room { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
     let clock = Arc::new(SimClock::new(scenario.zero));
     keystore::make(&Disk::new(), &dir.path().join("keys"), ORIGIN, scenario.zero - TimeDelta::days(1)).unwrap();
     let reader = |(at, plan)| Arc::new(Reader::new(scenario, at, plan));
