@@ -31,7 +31,7 @@ impl<'a> Linked<'a> {
     /// Of a period: whether any occurrence operated or deviated. Of an instant: whether it was ever observed completely.
     pub fn of(control: &'a ControlReport, view: &View) -> Self {
         let evidenced = match view {
-            View::Period { .. } => control.counts.operated + control.counts.deviation > 0,
+            View::Period { .. } => control.counts.is_evidenced(),
             View::PointInTime { .. } => control.last_complete.is_some(),
         };
         Self { id: &control.id, links: &control.links, evidenced }

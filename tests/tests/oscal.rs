@@ -83,10 +83,23 @@ fn the_view_of_an_instant_passes_nists_schema_too() {
 }
 
 #[test]
-fn report_json_fits_its_schema() {
-    let place = Place::new();
-    let made = report(&place, &["--from", &today(), "--to", &today()]);
+fn report_json_fits_its_schema_for_a_period_and_for_an_instant() {
     let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
     let schema = read(&workspace().join("report/schemas/report.schema.json"));
-    assert_eq!(schema::faults(&schema, &read(&made.join("report.json"))), Vec::<String>::new());
+    for arguments in [&["--from", &today(), "--to", &today()][..], &["--as-of", &today()]] {
+        let place = Place::new();
+        let made = report(&place, arguments);
+        assert_eq!(schema::faults(&schema, &read(&made.join("report.json"))), Vec::<String>::new(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn zeroes_of_a_control_that_nothing_reads_are_said_to_be_no_evidence() {
+    let place = Place::new();
+    place.expect(0, ["collect", "host/accounts"]);
+    let (root, day) = (place.root(), today());
+    let said =
+        place.expect(0, ["report", "./evidence", "--trust", &root, "--from", &day, "--to", &day, "-o", "report"]);
+    let line = said.lines().find(|line| line.starts_with("AC-01 ")).unwrap();
+    assert!(line.contains("not evidenced: "), "{line}");
 }

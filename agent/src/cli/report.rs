@@ -323,7 +323,10 @@ fn occurrences(report: &Report) -> String {
         let numbers = [counts.required, counts.operated, counts.deviation, counts.not_observed];
         let mut row = vec![safe(&control.id)];
         row.extend(numbers.iter().map(ToString::to_string));
-        row.push(cut(&control.title, TITLE));
+        row.push(match counts.is_evidenced() {
+            true => cut(&control.title, TITLE),
+            false => format!("not evidenced: {}", cut(&control.title, TITLE)),
+        });
         row
     });
     table(&head, &rows.collect::<Vec<_>>())

@@ -24,7 +24,7 @@ const MOST_DEVIATIONS: usize = 30;
 
 /// A control's section.
 pub fn section(context: &Context<'_>, of: &ControlReport) -> Markup {
-    let observed = of.counts.operated + of.counts.deviation > 0;
+    let observed = of.counts.is_evidenced();
     html! {
         section.control id=(anchor("c", &of.id)) {
             h3 { span.id { (t(&of.id)) } " " (t(&of.title)) }

@@ -88,7 +88,7 @@ fn glance(context: &Context<'_>) -> Markup {
     let with = |test: &dyn Fn(&ControlReport) -> bool| controls.iter().filter(|one| test(one)).count();
     let bad = with(&|one| one.counts.deviation > 0);
     let gaps = with(&|one| one.counts.not_observed > 0);
-    let none = with(&|one| one.counts.operated + one.counts.deviation == 0);
+    let none = with(&|one| !one.counts.is_evidenced());
     let open = context.report.deviations.iter().filter(|one| one.ended.is_none()).count();
     html! {
         dl.tiles {
@@ -113,7 +113,7 @@ fn period(controls: &[ControlReport]) -> Markup {
             tbody { @for one in controls {
                 @let c = one.counts;
                 tr {
-                    th scope="row" { (control(&one.id)) " " (t(&one.title)) @if c.operated + c.deviation == 0 { " " strong.tag { "not \
+                    th scope="row" { (control(&one.id)) " " (t(&one.title)) @if !c.is_evidenced() { " " strong.tag { "not \
                         evidenced" } } }
                     td { (t(&one.owner)) }
                     td { (frequency(one.frequency)) }

@@ -60,6 +60,13 @@ pub struct OccurrenceCounts {
     pub open: u64,
 }
 
+impl OccurrenceCounts {
+    /// Whether any occurrence was observed with something to test. Without one a control is not evidenced, and zeroes beside it say nothing.
+    pub fn is_evidenced(&self) -> bool {
+        self.operated + self.deviation > 0
+    }
+}
+
 /// The state of an occurrence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -51,7 +51,7 @@ pub fn period(control: &ControlReport, jobs: &[JobReport]) -> String {
             "{required} required: {} operated, {} with a deviation, {} not observed.",
             counts.operated, counts.deviation, counts.not_observed
         ));
-        if counts.operated + counts.deviation == 0 {
+        if !counts.is_evidenced() {
             says.push("None was observed: not evidenced.".to_owned());
         }
     }
@@ -176,7 +176,7 @@ pub fn not_shown(report: &Report, in_force: &InForce, told: Option<&Told>) -> Ve
     says.extend(promised(in_force, start));
     says.extend(in_force.unread.iter().cloned());
     let evidenced = |control: &ControlReport| match &report.view {
-        View::Period { .. } => control.counts.operated + control.counts.deviation > 0,
+        View::Period { .. } => control.counts.is_evidenced(),
         View::PointInTime { .. } => control.last_complete.is_some(),
     };
     let without: Vec<String> = report.controls.iter().filter(|c| !evidenced(c)).map(|c| c.id.clone()).collect();
