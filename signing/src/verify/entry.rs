@@ -166,7 +166,7 @@ pub fn entry(reader: &dyn Reader, options: &Options<'_>) -> Result<EntryVerdict,
     let growth = anchors.growth();
     let proved_in = entry.signed(&proofs, sealed_at, &keyring, &growth);
     let newest = proved_in.last().copied().unwrap_or(1);
-    if let Some(head) = super::witnessed(options, &anchors, newest, &entry.findings) {
+    if let Some(head) = super::head::witnessed(options, &anchors, newest, &entry.findings) {
         let at = head.at.map_or(String::new(), |at| format!(" at {}", rfc3339(at)));
         let says = format!("{} signed a checkpoint over {} entries{at}", head.witnesses.join(", "), head.size);
         entry.section("witnesses", says);
@@ -197,7 +197,7 @@ pub fn entry(reader: &dyn Reader, options: &Options<'_>) -> Result<EntryVerdict,
     time.authorities = anchors.authorities(&in_seal);
     let mut limits = time.limits();
     if !anchors.untrusted.is_empty() {
-        limits.push(super::untrusted(&anchors.untrusted));
+        limits.push(super::limits::untrusted(&anchors.untrusted));
     }
     entry.section("time", time.says());
     Ok(entry.finish(statement.as_ref(), proved_in, (&keyring, time, limits)))
@@ -267,7 +267,7 @@ impl Entry<'_> {
         }
         let given = match &self.options.keys {
             None => None,
-            Some(bytes) => Some(super::given_keys(bytes, &self.options.trust, &self.about.origin)?),
+            Some(bytes) => Some(super::head::given_keys(bytes, &self.options.trust, &self.about.origin)?),
         };
         let newest = [newest, given].into_iter().flatten().max_by_key(|set| set.revision);
         match (&newest, other_root) {
@@ -508,7 +508,7 @@ impl Entry<'_> {
             self.findings.add(Code::UnknownObject, name, None, says);
         }
         limits.extend(one_entry(keyring));
-        limits.extend(super::lost(keyring));
+        limits.extend(super::limits::lost(keyring));
         if let Some(deep) = &self.deep {
             let (opened, rederived, deep_limits) = deep.counts();
             limits.extend(deep_limits);
