@@ -137,6 +137,8 @@ impl Drive {
                 self.clock.jump(TimeDelta::days(4000));
                 tokio::time::sleep(Duration::from_secs(*minutes as u64 * 60)).await;
                 self.clock.jump(TimeDelta::days(-4000));
+                // Whenever it is asked, it looks at the clock; else within a minute.
+                self.ask(Ask::Status).await;
                 tokio::time::sleep(Duration::from_secs(120)).await;
                 self.clock.set_synchronised(Some(true));
             }

@@ -347,21 +347,24 @@ impl Scenario {
             if !long && at > end / 3 && at + 6 * DAY < end && kind < 2 {
                 (long, length) = (true, 4 * DAY);
             }
-            // Nothing ends at a slot, nor when one can no longer start.
-            let ends = |at: Minute| at.div_euclid(30) * 30 + 7 + at.rem_euclid(9);
+            // Nothing ends at a slot, nor when one can no longer start, nor before it began.
+            let ends = |begun: Minute, length: Minute| {
+                let at = begun + length;
+                (at.div_euclid(30) * 30 + 7 + at.rem_euclid(9)).max(begun + 1)
+            };
             let job = random.within(0, self.jobs.len() as i64) as usize;
             match kind {
                 100 => {
                     config += 1;
-                    at = ends(at + random.within(1, 90));
+                    at = ends(at, random.within(1, 90));
                     self.events.extend([(begun, Do::Stop), (at, Do::Start(config))]);
                 }
                 0 | 1 => {
-                    at = ends(at + length);
+                    at = ends(at, length);
                     self.events.extend([(begun, Do::Stop), (at, Do::Start(config))]);
                 }
                 2 => {
-                    at = ends(at + length);
+                    at = ends(at, length);
                     self.events.extend([(begun, Do::Kill), (at, Do::Start(config))]);
                 }
                 3 | 4 => {
@@ -369,33 +372,34 @@ impl Scenario {
                     let act = if kind == 3 { Act::Hang } else { Act::HangHalf };
                     let end_it = if kind == 3 { Do::Kill } else { Do::Stop };
                     self.acts.insert((job, begun.div_euclid(HOUR) * HOUR), act);
-                    at = if random.one_in(2) { begun + 1 } else { ends(at + length) };
+                    at = if random.one_in(2) { begun + 1 } else { ends(at, length) };
                     self.events.extend([(begun, end_it), (at, Do::Start(config))]);
                 }
                 5 => {
-                    at = ends(at + length);
+                    at = ends(at, length);
                     self.events.extend([(begun, Do::Away(true)), (at, Do::Away(false))]);
                 }
                 6 => {
-                    let (down, up) = (ends(at + length), ends(at + length + 45));
-                    at = ends(up + length);
+                    let down = ends(at, length);
+                    let up = ends(down, 45);
+                    at = ends(up, length);
                     let restart = [(down, Do::Kill), (up, Do::Start(config))];
                     self.events.push((begun, Do::Away(true)));
                     self.events.extend(restart);
                     self.events.push((at, Do::Away(false)));
                 }
                 7 => {
-                    at = ends(at + length);
+                    at = ends(at, length);
                     let why = format!("work on the systems {begun}");
                     self.events.extend([(begun, Do::Pause(why)), (at, Do::Resume)]);
                 }
                 8 => {
-                    let to = ends(at + length);
+                    let to = ends(at, length);
                     self.events.push((begun, Do::Forward(to - begun)));
                     at = to;
                 }
                 9 => {
-                    at = ends(at + random.within(30, 6 * HOUR));
+                    at = ends(at, random.within(30, 6 * HOUR));
                     self.events.push((begun, Do::Wrong(at - begun)));
                 }
                 10 => {
