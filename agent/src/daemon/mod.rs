@@ -5,9 +5,11 @@
 //! decides whether a slot is due: that is [`crate::scheduler`].
 
 mod hand;
+mod held;
 mod marker;
 mod one;
 mod plans;
+mod status;
 mod stop;
 
 use std::{
@@ -36,13 +38,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    control::{Anchor, Asked, Away, Ended, Next, Running, Status, Witness},
+    control::{Anchor, Asked, Ended, Witness},
     durable::Disk,
     jobs::Jobs,
     pipeline::{Drained, Pipeline, PipelineError, jitter},
     room::{self, Level, Room, Said},
     run::{Env, Hanging, Place},
-    scheduler::{ClockWatch, Decision, Look, Scheduler, Start},
+    scheduler::{ClockWatch, Decision, Scheduler, Start},
 };
 use hand::Hand;
 use marker::Markers;
@@ -248,20 +250,6 @@ impl Daemon {
         exit
     }
 
-    /// A run by hand is somebody's will, also under a clock that may be wrong: but it is said.
-    fn warn_of_clock(&self) {
-        let now = self.clock.now();
-        let Some(last) = self.pipeline.last_sealed() else { return };
-        if now < last {
-            tracing::warn!(now = %rfc3339(now), newest = %rfc3339(last), "the clock is behind the newest entry: set it right");
-        } else if now > last + TimeDelta::days(1) && self.clock.synchronised() == Some(false) {
-            tracing::warn!(
-                now = %rfc3339(now), newest = %rfc3339(last),
-                "nothing synchronises the clock, and it is more than a day after the newest entry: make sure that it is right"
-            );
-        }
-    }
-
     async fn work(&mut self, mut asked: mpsc::Receiver<Asked>, mut signals: mpsc::Receiver<()>) -> Exit {
         loop {
             let wake = self.step().await;
@@ -352,66 +340,11 @@ impl Daemon {
         !self.follows_again || self.scheduler.is_none()
     }
 
-    /// Looks at the clock; whether it may be believed.
-    fn look(&mut self, now: Utc) -> bool {
-        let first = self.scheduler.is_none();
-        let agrees = self.clock.synchronised() == Some(true) || (first && self.settings.accept_clock);
-        match self.watch.look(now, self.started.elapsed(), agrees) {
-            Look::Held { expected, from } => {
-                let why = format!(
-                    "the clock shows {}, more than a day after {}, which is the least that it should show, and no second clock \
-                     agrees: nothing is planned, run or recorded as missed until it is synchronised or set right. If it is right, \
-                     start with --accept-clock",
-                    rfc3339(now),
-                    rfc3339(expected)
-                );
-                if self.says_clock() {
-                    tracing::error!("HELD: {why}");
-                }
-                self.held.send_replace(Some(why));
-                self.held_since.get_or_insert(from);
-                return false;
-            }
-            Look::Jumped { from, to } => {
-                tracing::warn!(from = %rfc3339(from), to = %rfc3339(to), "the clock went forward at once");
-                if let Some(scheduler) = &mut self.scheduler {
-                    scheduler.jumped(from, to);
-                }
-            }
-            Look::Behind { expected } if self.says_clock() => tracing::warn!(
-                now = %rfc3339(now), expected = %rfc3339(expected),
-                "the clock was set back: slots that have a receipt are not run again; the next ones come when it shows them"
-            ),
-            Look::Behind { .. } | Look::Steady => {}
-        }
-        if self.is_held() {
-            tracing::warn!("the clock is believed again");
-            self.held.send_replace(None);
-            if let (Some(since), Some(scheduler)) = (self.held_since.take(), &mut self.scheduler) {
-                scheduler.held(since, now);
-            }
-        }
-        true
-    }
-
-    /// Whether to complain of the clock again: it is looked at whenever anything happens.
-    fn says_clock(&mut self) -> bool {
-        let says = self.clock_said.is_none_or(|at| at.elapsed() >= HELD);
-        if says {
-            self.clock_said = Some(Instant::now());
-        }
-        says
-    }
-
     /// The room for what waits; said where it is another than before.
     fn look_at_room(&mut self) -> Room {
         let room = room::look(&self.settings.state_dir, self.pipeline.spool_bytes(), self.settings.max_spool_bytes);
         self.room_said.say(&room);
         room
-    }
-
-    fn is_held(&self) -> bool {
-        self.held.borrow().is_some()
     }
 
     /// Starts runs and spools what is missed; `false` when the disk refused.
@@ -552,37 +485,6 @@ impl Daemon {
         }
         let number = self.drains;
         self.hands.iter_mut().for_each(|hand| hand.drained(number, logged, trouble.as_deref()));
-    }
-
-    fn status(&self) -> Status {
-        let status = self.pipeline.status().borrow().clone();
-        let scheduler = self.scheduler.as_ref();
-        let held = (status.held > 0).then(|| {
-            format!(
-                "{} entries are held in the spool and need a person: the daemon's log says why (ALARM)",
-                status.held
-            )
-        });
-        let running = scheduler.map(Scheduler::running_jobs).unwrap_or_default();
-        let next = scheduler.map(Scheduler::next_slots).unwrap_or_default();
-        Status {
-            pid: Some(std::process::id()),
-            origin: self.pipeline.options().origin.clone(),
-            paused: self.paused.clone(),
-            held: self.held.borrow().clone(),
-            spooled: status.pending as u64,
-            oldest: self.pipeline.oldest(),
-            trouble: status.last_error.or(held),
-            away: status.away.map(|away| Away { since: Some(away.since), why: away.why }),
-            room: room::look(&self.settings.state_dir, self.pipeline.spool_bytes(), self.settings.max_spool_bytes),
-            checkpoint: status.checkpoint,
-            last_sealed: self.pipeline.last_sealed(),
-            anchors: self.anchors.as_ref().map(|anchors| anchors.borrow().clone()).unwrap_or_default(),
-            witnesses: self.witnesses.as_ref().map(|witnesses| witnesses.borrow().clone()).unwrap_or_default(),
-            running: running.into_iter().map(|(job, slot)| Running { job, slot }).collect(),
-            next: next.into_iter().map(|(job, slot)| Next { job, slot }).collect(),
-            last: self.last.iter().cloned().collect(),
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     archive::{Archive, ArchiveError, DirArchive, Later},
     clock::SimClock,
     config::{JobSettings, Wish},
-    control::{Answer, Ask, Line},
+    control::{Answer, Ask, Line, Status},
     instance::Instance,
     keystore,
     pipeline::Options,
