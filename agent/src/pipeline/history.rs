@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
-use chrono::TimeDelta;
 use signing::{
     digest::Digest,
-    layout::{self, Job},
+    layout,
     log::{self, TILE_WIDTH},
     plan::Plan,
-    slots::Coverage,
+    slots::{Coverage, ReadBack},
     statement::{Body as Said, Statement},
     store::Reader,
     time::Utc,
@@ -71,7 +70,7 @@ impl History {
 
     /// The plan to resume from; `None`: the log's start.
     fn find_base(&mut self) -> Result<Option<(u64, Digest)>, PipelineError> {
-        let mut search = Search::default();
+        let mut search = ReadBack::default();
         let mut end = self.size;
         while end > 0 {
             let start = (end - 1) / TILE_WIDTH * TILE_WIDTH;
@@ -92,7 +91,7 @@ impl History {
                     Ok(plan) if search.look_at(index, digest, &plan) => return Ok(self.found(&search)),
                     Ok(_) => {}
                     // It would only have confirmed what was found.
-                    Err(e) if search.candidate.is_some() => {
+                    Err(e) if search.found().is_some() => {
                         tracing::error!(error = %e, "an older plan cannot be read; slots that it left open are not known");
                         return Ok(self.found(&search));
                     }
@@ -104,9 +103,9 @@ impl History {
         Ok(self.found(&search))
     }
 
-    fn found(&mut self, search: &Search) -> Option<(u64, Digest)> {
-        self.since = search.needed;
-        search.candidate.map(|(index, digest, _)| (index, digest))
+    fn found(&mut self, search: &ReadBack) -> Option<(u64, Digest)> {
+        self.since = search.needed();
+        search.found()
     }
 
     fn feed(&mut self, index: u64, leaf: &[u8], base: Option<(u64, Digest)>) -> Result<(), PipelineError> {
@@ -132,53 +131,6 @@ impl History {
             }
         }
         Ok(())
-    }
-}
-
-/// How far a plan without schedules is looked behind: an agent that ran so long after a pause has settled what was open before it.
-const LOOK_BEHIND: TimeDelta = TimeDelta::days(7);
-
-/// The search, from the newest plan backwards, for the newest plan that is no younger than any slot that may lack its receipt. A plan's
-/// watermarks tell that of its own scheduled jobs. Of a job that it has no more (paused, removed) the plan before it tells; so a plan
-/// is taken only once an older one with schedules has been looked at.
-#[derive(Default)]
-struct Search {
-    newest: Option<Utc>,
-    /// From when on slots may be open, as far as is known.
-    needed: Option<Utc>,
-    /// Jobs of which a plan has told.
-    told: BTreeSet<Job>,
-    candidate: Option<(u64, Digest, Utc)>,
-}
-
-impl Search {
-    /// Whether what was found need not be confirmed by a plan of that age.
-    fn is_old_enough(&self, sealed_at: Utc) -> bool {
-        self.candidate.is_some() && self.newest.is_some_and(|newest| newest - sealed_at > LOOK_BEHIND)
-    }
-
-    /// The next older plan; whether the candidate is confirmed.
-    fn look_at(&mut self, index: u64, digest: Digest, plan: &Plan) -> bool {
-        self.newest.get_or_insert(plan.sealed_at);
-        let mut needed = self.needed.unwrap_or(plan.sealed_at);
-        let mut schedules = false;
-        for job in plan.jobs.iter().filter(|job| job.schedule.is_some()) {
-            schedules = true;
-            if self.told.insert(job.job.clone()) {
-                needed = needed.min(job.watermark.unwrap_or(plan.sealed_at));
-            }
-        }
-        self.needed = Some(needed);
-        if let Some((_, _, sealed_at)) = self.candidate.filter(|_| schedules) {
-            if sealed_at <= needed {
-                return true;
-            }
-            self.candidate = None;
-        }
-        if self.candidate.is_none() && plan.sealed_at <= needed {
-            self.candidate = Some((index, digest, plan.sealed_at));
-        }
-        false
     }
 }
 
