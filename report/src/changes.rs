@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use controls::{Control, ControlSet, ScopedJob};
+use controls::{Control, ControlSet, ScopedJob, TreatmentSet};
 use serde_json::Value;
 use signing::{
     slots::{Change, PlanChange},
@@ -75,7 +75,7 @@ fn between(before: &ControlSet, put: &Put) -> Vec<ChangeEntry> {
     for (old, new) in pairs(&before.controls, &after.controls, |control| control.id.clone()) {
         match (old, new) {
             (None, Some(new)) => {
-                let says = format!("it became a control, {}", new.frequency.as_str());
+                let says = format!("it became a control, {}", plain(new.frequency.as_str()));
                 add(ChangeKind::Control, &new.id, says, Some(false));
             }
             (Some(old), None) => {
@@ -148,10 +148,13 @@ fn pairs<'a, T>(before: &'a [T], after: &'a [T], key: impl Fn(&T) -> String) -> 
 fn of_control(old: &Control, new: &Control) -> Vec<(String, Option<bool>)> {
     let mut list = Vec::new();
     if old.frequency != new.frequency {
-        let says = format!("{}, before {}", new.frequency.as_str(), old.frequency.as_str());
+        let says = format!("{}, before {}", plain(new.frequency.as_str()), plain(old.frequency.as_str()));
         list.push((says, lowers(old.frequency, new.frequency)));
     }
-    if (&old.title, &old.statement) != (&new.title, &new.statement) {
+    if old.title != new.title {
+        list.push((format!("it is called {:?}, before {:?}", new.title, old.title), None));
+    }
+    if old.statement != new.statement {
         list.push((format!("what is promised is now: {} Before: {}", new.statement, old.statement), None));
     }
     if old.owner != new.owner {
@@ -212,8 +215,14 @@ fn of_checks(old: &ScopedJob, new: &ScopedJob) -> Vec<(String, Option<bool>)> {
     let (before, after) = (ids(old), ids(new));
     list.extend(after.difference(&before).map(|id| (format!("it has the check {id} now"), Some(false))));
     list.extend(before.difference(&after).map(|id| (format!("it has the check {id} no more"), Some(true))));
-    if old.checks_sha256 != new.checks_sha256 && before == after {
-        list.push(("the text or the parameters of its checks are others".to_owned(), None));
+    if old.checks_sha256 != new.checks_sha256 {
+        if before == after {
+            list.push(("the text or the parameters of its checks are others".to_owned(), None));
+        } else if !before.is_disjoint(&after) {
+            // One digest stands for all of them.
+            let says = "whether the text or the parameters of the checks that stayed are others too, the document does not tell";
+            list.push((says.to_owned(), None));
+        }
     }
     list
 }
@@ -225,7 +234,10 @@ fn of_frameworks(before: &ControlSet, after: &ControlSet) -> Vec<(String, String
         let said = |set: &ControlSet| {
             let soc2: Vec<String> =
                 set.frameworks.soc2.iter().map(|c| word(&serde_json::to_value(c).unwrap_or_default())).collect();
-            let hipaa = set.frameworks.hipaa.map(|hipaa| format!("HIPAA as {}", hipaa.role.as_str()));
+            let hipaa = set.frameworks.hipaa.map(|hipaa| {
+                let proposals = if hipaa.proposals { " with proposed rules" } else { "" };
+                format!("HIPAA as {}{proposals}", plain(hipaa.role.as_str()))
+            });
             let soc2 = (!soc2.is_empty()).then(|| format!("SOC 2 {}", soc2.join(", ")));
             let all: Vec<String> = soc2.into_iter().chain(hipaa).collect();
             if all.is_empty() { "none".to_owned() } else { all.join("; ") }
@@ -241,11 +253,15 @@ fn of_frameworks(before: &ControlSet, after: &ControlSet) -> Vec<(String, String
     }
     let ids: BTreeSet<&String> = before.treatments.keys().chain(after.treatments.keys()).collect();
     for id in ids.into_iter().filter(|id| before.treatments.get(*id) != after.treatments.get(*id)) {
-        let said = |set: &ControlSet| match set.treatments.get(id).map(serde_json::to_value) {
-            Some(Ok(value)) => word(&value["treatment"]).replace('_', " "),
-            _ => "own".to_owned(),
+        let said = |set: &ControlSet| match set.treatments.get(id) {
+            None => "own".to_owned(),
+            Some(TreatmentSet::CarvedOut { organisation, expected }) => {
+                format!("carved out to {organisation}, of which is expected: {}", expected.join("; "))
+            }
+            Some(TreatmentSet::Inclusive { organisation }) => format!("inclusive of {organisation}"),
+            Some(TreatmentSet::NotApplicable { reason }) => format!("not applicable: {reason}"),
         };
-        add(id, format!("it is treated as {}, before as {}", said(after), said(before)));
+        add(id, format!("{}, before {}", said(after), said(before)));
     }
     if before.user_entity_controls != after.user_entity_controls {
         add("user entity controls", "others are expected of those who use the services".to_owned());
@@ -256,6 +272,14 @@ fn of_frameworks(before: &ControlSet, after: &ControlSet) -> Vec<(String, String
     list
 }
 
+/// A word of the format as people read it.
+fn plain(word: &str) -> String {
+    word.replace('_', " ")
+}
+
 fn word(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ struct Terms {
     frequency: Frequency,
     dated_by: Option<DatedBy>,
     scope: Vec<(Job, Digest)>,
+    /// Of its jobs' collectors.
+    versions: BTreeMap<Job, u32>,
     checks: Vec<(Job, Vec<ScopedCheck>)>,
     left_out: Vec<(Job, String)>,
 }
@@ -29,6 +31,8 @@ impl Terms {
             scoped.and_then(|scoped| scoped.checks_sha256.parse().ok()).unwrap_or(Digest([0; 32]))
         };
         let checks = scope(control, set);
+        let version =
+            |job: &Job| set.scope.iter().find(|scoped| scoped.job == job.as_str()).map(|scoped| scoped.version);
         let left_out = set.scope.iter().filter(|scoped| !supporting(control, scoped).is_empty());
         let mut left_out: Vec<_> =
             left_out.filter_map(|scoped| Some((scoped.job.parse().ok()?, scoped.off.clone()?))).collect();
@@ -39,6 +43,7 @@ impl Terms {
             frequency: control.frequency,
             dated_by: control.dated_by.clone(),
             scope: checks.iter().map(|(job, _)| (job.clone(), digest(job))).collect(),
+            versions: checks.iter().filter_map(|(job, _)| Some((job.clone(), version(job)?))).collect(),
             checks,
             left_out,
         }
@@ -54,7 +59,9 @@ impl Terms {
             list.push("what is promised was changed".to_owned());
         }
         if self.frequency != before.frequency {
-            list.push(format!("{} instead of {}", self.frequency.as_str(), before.frequency.as_str()));
+            list.push(
+                format!("{} instead of {}", self.frequency.as_str(), before.frequency.as_str()).replace('_', " "),
+            );
         }
         if self.dated_by != before.dated_by {
             list.push("its occurrences are dated by something else".to_owned());
@@ -66,6 +73,11 @@ impl Terms {
                 None => list.push(format!("{job} came into scope")),
                 Some(then) if then != digest => list.push(format!("{job} has other checks or parameters")),
                 Some(_) => {}
+            }
+        }
+        for (job, version) in &self.versions {
+            if let Some(then) = before.versions.get(job).filter(|then| *then != version) {
+                list.push(format!("{job} has version {version} of its collector instead of {then}"));
             }
         }
         for job in old.keys().filter(|job| !new.contains_key(job)) {

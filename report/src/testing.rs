@@ -146,6 +146,8 @@ pub fn checks_digest(checks: &str) -> Digest {
 pub struct Run {
     pub job: Job,
     pub slot: Option<Utc>,
+    /// Its collector's.
+    pub version: u32,
     pub checks: String,
     pub records: Vec<(String, Value)>,
     /// Kinds that are not whole, or have no record.
@@ -160,6 +162,7 @@ impl Run {
         Self {
             job: job(name),
             slot: None,
+            version: 1,
             checks: USERS.into(),
             records: Vec::new(),
             populations: BTreeMap::from([("user".to_owned(), Population::Whole)]),
@@ -418,7 +421,7 @@ impl Archive {
             job: run.job.clone(),
             slot: run.slot,
             source: SourceFacts { name: run.job.source().into(), kind: "host".into(), identity: "this".into() },
-            collector: CollectorFacts { id: run.job.collector().into(), version: 1 },
+            collector: CollectorFacts { id: run.job.collector().into(), version: run.version },
             agent: Agent { version: "0.1.0".into() },
             plan: self.plan.as_ref().unwrap().0,
             started_at,

@@ -159,6 +159,17 @@ fn at_an_instant_a_waiver_applies_or_not() {
 }
 
 #[test]
+fn a_waiver_that_expired_stays_named_and_its_deviation_open() {
+    let mut short = waiver();
+    short.until = at("2026-11-03");
+    let report = over(&[Said::Waiver(short)], Some("2026-11-01"));
+    let carol = of(&report, "carol");
+    assert_eq!((carol.ended.is_none(), carol.waivers.len()), (true, 1));
+    assert_eq!(accepted(&report.approvals[0]), "accepted until 2026-11-03 by Ada Lovelace");
+    assert_eq!((report.controls[0].open_deviations, report.controls[0].counts.deviation), (1, 8));
+}
+
+#[test]
 fn a_waiver_is_about_what_it_names_and_nothing_else() {
     let one = |change: &dyn Fn(&mut Waiver)| {
         let mut waiver = waiver();

@@ -258,6 +258,28 @@ fn jobs_and_checks_are_apart_and_first_sight_orders_them() {
 }
 
 #[test]
+fn a_check_by_another_name_ends_nothing_and_begins_its_own() {
+    let mut log = log();
+    log.fails();
+    let renamed = |rows: [&[&str]; 4]| check("second-factor", None, "whole", rows);
+    log.run_with(&[renamed([&[], &[], &["ann"], &[]])]);
+    log.run_with(&[renamed([&["ann"], &[], &[], &[]])]);
+    let all = log.all();
+    let told: Vec<_> = all.iter().map(|d| (d.check.as_str(), d.runs, d.not_before, end(d))).collect();
+    assert_eq!(told, [("mfa", 1, None, None), ("second-factor", 1, None, Some(("passes", hour(2))))]);
+}
+
+#[test]
+fn what_was_open_when_its_job_was_removed_stays_open() {
+    let mut log = log();
+    log.fails();
+    log.job = "aws/iam-users@test".parse().unwrap();
+    (0..3).for_each(|_| log.passes());
+    let found = log.one();
+    assert_eq!((found.job.source(), found.last_seen, found.ended), ("prod", hour(0), None));
+}
+
+#[test]
 fn controls_that_were_in_force_at_any_sight_are_its() {
     let mut log = log();
     log.controls.clear();

@@ -8,9 +8,9 @@ use crate::{
     model::{DriftEvent, DriftKind},
     pass::pass,
     sights::{Found, Sights},
-    testing::{Archive, Run, at, hourly},
+    testing::{Archive, Memory, Run, at, hourly},
 };
-use signing::{bundle::Population, statement::Outcome};
+use signing::{bundle::Population, statement::Outcome, verify::Verdict};
 
 const JOB: &str = "aws/iam-credential-report@prod";
 
@@ -38,15 +38,23 @@ fn partial(mut run: Run) -> Run {
     run
 }
 
-fn found(runs: &[Run], most: usize, from: Utc) -> (Found, Vec<DriftEvent>) {
+fn archive(runs: &[Run]) -> Archive {
     let mut archive = Archive::new("2026-11-01");
     let jobs = [JOB, "aws/inspector@x", "host/privileged-changes@this"].map(|job| (job, Some(hourly())));
     archive.at("2026-11-01T00:10:00Z").plan(&jobs, "started");
     for run in runs {
         archive.run(run);
     }
-    let (memory, verdict) = archive.verified("");
-    let ledger = Ledger::new(&memory, &verdict).unwrap();
+    archive
+}
+
+fn found(runs: &[Run], most: usize, from: Utc) -> (Found, Vec<DriftEvent>) {
+    let (memory, verdict) = archive(runs).verified("");
+    seen(&memory, &verdict, most, from)
+}
+
+fn seen(memory: &Memory, verdict: &Verdict, most: usize, from: Utc) -> (Found, Vec<DriftEvent>) {
+    let ledger = Ledger::new(memory, verdict).unwrap();
     let mut all = Vec::new();
     let mut take = |event: &DriftEvent| {
         all.push(event.clone());
@@ -62,6 +70,10 @@ fn found(runs: &[Run], most: usize, from: Utc) -> (Found, Vec<DriftEvent>) {
 fn told(runs: &[Run]) -> Vec<String> {
     let (found, all) = found(runs, 100, at("2026-10-01"));
     assert_eq!(found.drift, all);
+    lines(&all)
+}
+
+fn lines(all: &[DriftEvent]) -> Vec<String> {
     let hour = |at: Utc| at.format("%H").to_string();
     all.iter()
         .map(|event| {
@@ -211,6 +223,49 @@ fn events_of_windows_and_kinds_that_compare_themselves_are_not_compared() {
         Run::slot("aws/inspector@x", &slot(hour)).checks("[]").record("scanned_resource", row)
     };
     assert_eq!(told(&[external(1, "a", false), external(2, "b", true)]), [""; 0]);
+}
+
+#[test]
+fn a_run_that_a_finding_names_shows_no_change_and_ends_no_deviation() {
+    let run =
+        |hour, ok: bool| Run::slot(JOB, &slot(hour)).record("user", json!({"id": "ann", "ok": ok, "mfa_active": ok}));
+    let mut archive = archive(&[run(1, false), run(2, true), run(3, false), run(4, true)]);
+    let (mut memory, _) = archive.verified("");
+    let refused = memory.bundle(&slot(2), JOB);
+    memory.0.get_mut(&refused).unwrap().push(0);
+    let verdict = memory.judge("");
+    let (found, all) = seen(&memory, &verdict, 100, at("2026-10-01"));
+    assert_eq!(lines(&all), ["03/04 ~ann mfa_active false>true ok false>true"]);
+    let deviations: Vec<_> = found.deviations.iter().map(|d| (d.runs, d.ended.as_ref().map(|end| end.at))).collect();
+    assert_eq!(deviations, [(2, Some(at(&slot(4))))]);
+}
+
+#[test]
+fn a_run_by_hand_is_a_run_like_any_other() {
+    let row = |ok: bool| json!({"id": "ann", "ok": ok, "mfa_active": ok});
+    let mut archive = archive(&[Run::slot(JOB, &slot(1)).record("user", row(true))]);
+    archive.at("2026-11-01T01:30:00Z").run(&Run::by_hand(JOB).record("user", row(false)));
+    archive.run(&Run::slot(JOB, &slot(2)).record("user", row(true)));
+    let (memory, verdict) = archive.verified("");
+    let (found, all) = seen(&memory, &verdict, 100, at("2026-10-01"));
+    let (by_hand, next) = (at("2026-11-01T01:30:00Z"), at(&slot(2)));
+    assert_eq!(all.iter().map(|e| (e.since, e.at)).collect::<Vec<_>>(), [(at(&slot(1)), by_hand), (by_hand, next)]);
+    let one = &found.deviations[0];
+    assert_eq!((one.first_seen, one.not_before, one.ended.as_ref().unwrap().at), (by_hand, Some(at(&slot(1))), next));
+}
+
+#[test]
+fn another_version_of_a_collector_tells_only_fields_that_both_have_and_nothing_where_it_names_records_otherwise() {
+    let run = |hour, version, id: &str, rest: Value| {
+        let mut row = json!({"id": id});
+        row.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        Run { version, ..Run::slot(JOB, &slot(hour)).checks("[]").record("user", row) }
+    };
+    let old = |hour| run(hour, 1, "ann", json!({"mfa_active": true, "old": 1}));
+    let new = |mfa: bool| json!({"mfa_active": mfa, "new": 1});
+    assert_eq!(told(&[old(1), run(2, 2, "ann", new(true)), run(3, 2, "ann", new(true))]), [""; 0]);
+    assert_eq!(told(&[old(1), run(2, 2, "ann", new(false))]), ["01/02 ~ann mfa_active true>false !mfa-lost"]);
+    assert_eq!(told(&[old(1), run(2, 2, "arn:ann", new(false)), run(3, 2, "arn:ann", new(true))]).len(), 1);
 }
 
 #[test]

@@ -188,6 +188,28 @@ fn a_change_splits_the_period_and_the_unit_in_which_it_falls_keeps_what_held_at_
 }
 
 #[test]
+fn a_deviation_that_is_open_across_a_change_is_one_and_each_part_counts_its_own_days() {
+    let mut archive = begun(&one(users(Frequency::Daily)));
+    let mut other = one(Control { statement: "twice as strict".into(), ..users(Frequency::Daily) });
+    other.scope[0].version = 2;
+    archive.run(&run(1).user("alice", true));
+    archive.run(&run(2).user("alice", false));
+    archive.at("2026-11-02T12:00:00Z").controls(&other);
+    for (day, ok) in [(3, false), (4, true)] {
+        archive.run(&Run { version: 2, ..run(day).user("alice", ok) });
+    }
+    let (memory, verdict) = archive.verified("2026-11-05");
+    let report = made(&memory, &verdict, days("2026-11-01", "2026-11-04"));
+    let control = &report.controls[0];
+    let parts: Vec<_> = control.parts.iter().map(|part| (part.counts, part.because.as_str())).collect();
+    let because = format!("what is promised was changed; {JOB} has version 2 of its collector instead of 1");
+    assert_eq!(parts, [(counts(2, 1, 1, 0, (0, 0)), ""), (counts(2, 1, 1, 0, (0, 0)), because.as_str())]);
+    let deviations: Vec<_> = report.deviations.iter().map(|d| (d.first_seen, d.last_seen, d.runs)).collect();
+    assert_eq!(deviations, [(at(&slot(2)), at(&slot(3)), 2)]);
+    assert_eq!((control.deviations, control.open_deviations), (1, 0));
+}
+
+#[test]
 fn a_job_has_its_first_unit_at_the_next_boundary_and_keeps_the_one_in_which_it_left() {
     let both = set(&[users(Frequency::Daily)], vec![scoped(JOB, USERS), scoped(OTHER, USERS)]);
     let mut off = one(users(Frequency::Daily));
