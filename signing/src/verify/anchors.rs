@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::{
     Progress, Stage,
+    expected::half,
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
-    order::half,
     source::{Fetched, fetch},
     times::Growth,
     walk::Roots,

@@ -15,9 +15,10 @@ use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
 
 use super::{
+    expected::Expected,
     findings::{CannotVerify, Code, Findings, Limit},
     lock,
-    order::{Expected, PlanFacts},
+    order::PlanFacts,
     since::Since,
 };
 use crate::{
@@ -204,7 +205,7 @@ impl<'a> Deep<'a> {
             Ok(list) => wrong.extend(list.into_iter().map(|says| (Code::DeepRecords, says))),
             Err(e) => wrong.push(judge(name, e, Code::DeepRecords)?),
         }
-        wrong.extend(inputs(around, &facts, index).into_iter().map(|says| (Code::DeepInput, says)));
+        wrong.extend(inputs(around, &facts, index)?.into_iter().map(|says| (Code::DeepInput, says)));
         match self.rederive.rederive(&mut bundle, &facts, receipt) {
             Ok(Derived::Same) => {
                 self.rederived.fetch_add(1, Relaxed);
@@ -420,12 +421,12 @@ fn lines(bundle: &mut Bundle<SpooledTempFile>, name: &str) -> Result<u64, Bundle
 }
 
 /// Inputs that were not in the log before the run's own entry.
-fn inputs(around: &Around<'_>, facts: &RunFacts, index: u64) -> Vec<String> {
+fn inputs(around: &Around<'_>, facts: &RunFacts, index: u64) -> Result<Vec<String>, CannotVerify> {
     let mut wrong = Vec::new();
-    let Some(expected) = around.expected else { return wrong };
+    let Some(expected) = around.expected else { return Ok(wrong) };
     for input in &facts.inputs {
         let Some(bundle) = &input.bundle else { continue };
-        match (expected.index(bundle), input.sha256) {
+        match (expected.index(bundle)?, input.sha256) {
             (Some(logged), Some(digest)) if logged < index && bundle.ends_with(&format!("-{digest}.zip")) => {}
             (Some(logged), Some(_)) if logged >= index => {
                 wrong.push(format!("its input {bundle} is logged by entry {logged}, after it"));
@@ -435,5 +436,5 @@ fn inputs(around: &Around<'_>, facts: &RunFacts, index: u64) -> Vec<String> {
             (None, _) => wrong.push(format!("its input {bundle} is not in the log")),
         }
     }
-    wrong
+    Ok(wrong)
 }

@@ -9,12 +9,14 @@ mod append;
 mod deep;
 mod documents;
 mod entry;
+mod expected;
 mod findings;
 mod head;
 mod kept;
 mod keyring;
 mod limits;
 mod names;
+mod newest;
 mod objects;
 mod options;
 mod order;
@@ -22,6 +24,7 @@ mod past;
 mod populations;
 mod report;
 mod sample;
+mod scratch;
 mod sealed;
 mod since;
 mod source;
@@ -171,6 +174,7 @@ fn run(
         covered: objects::covered(reader),
         part: options.part,
         since: since.as_ref(),
+        same_bundles: walked.order.expected.same_bundles()?,
         counted: objects::Counted::default(),
         documents: Mutex::default(),
     };

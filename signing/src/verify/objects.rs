@@ -73,6 +73,8 @@ pub(crate) struct Objects<'a> {
     pub covered: BTreeMap<String, String>,
     pub part: Option<Part>,
     pub since: Option<&'a Since<'a>>,
+    /// [`super::expected::Expected::same_bundles`].
+    pub same_bundles: BTreeMap<u64, u64>,
     pub counted: Counted,
     /// Documents beside plans and keys, as they come.
     pub documents: Mutex<Vec<LoggedDocument>>,
@@ -120,6 +122,15 @@ impl Objects<'_> {
     fn leaf(&self, index: u64, bytes: &[u8]) -> Result<(), CannotVerify> {
         // What cannot be parsed has been said in log order.
         let Ok(statement) = Statement::from_bytes(bytes) else { return Ok(()) };
+        if let Some(first) = self.same_bundles.get(&index) {
+            let name = &statement.subject[0].name;
+            // A name that comes twice has been said.
+            if self.order.expected.index(name)? == Some(index) {
+                // A bundle tells its own run and slot: of two runs the bytes are never the same.
+                let says = format!("it has the digest of the bundle that entry {first} names: one run is told twice");
+                self.findings.add(Code::LeafTwice, name, Some(index), says);
+            }
+        }
         if self.part.is_some_and(|part| !part.has(&statement)) {
             self.counted.outside.fetch_add(1, Relaxed);
             return Ok(());

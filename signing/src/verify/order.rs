@@ -1,15 +1,16 @@
 //! What the log's order says: each leaf after those that it rests on, keys and plans before their use, slots covered, times that can be.
 //!
-//! Leaves come in one at a time, in log order; nothing of them is kept but 8 bytes of time, and 22 for each object
-//! that they name (a bundle twice).
+//! Leaves come in one at a time, in log order; nothing of them is kept in memory but the recent ones' times and names.
 
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry as Slot};
 
 use super::{
     anchors::Anchors,
+    expected::Expected,
     findings::{CannotVerify, Code, Findings},
     keyring::Keyring,
     names::Part,
+    newest::Newest,
     since::Rest,
     source::{self, Fetched},
     times::Lowers,
@@ -48,50 +49,6 @@ pub(crate) struct Leaf {
     /// [`Statement::leaf_digest`].
     pub digest: Digest,
     pub statement: Result<Statement, StatementError>,
-}
-
-/// The names that the log explains, with the entry that does, by 128 bits of their digest.
-#[derive(Default)]
-pub(crate) struct Expected {
-    names: HashMap<[u8; 16], [u8; 6]>,
-    /// Bundles by their own digest.
-    pub bundles: HashMap<[u8; 16], [u8; 6]>,
-}
-
-/// The first half of a digest: nobody finds two names, or two bundles, that share it.
-pub(crate) fn half(digest: Digest) -> [u8; 16] {
-    *digest.0.first_chunk().expect("a digest has 32 bytes")
-}
-
-pub(crate) fn short(index: u64) -> [u8; 6] {
-    let [_, _, short @ ..] = index.to_be_bytes();
-    short
-}
-
-fn long([a, b, c, d, e, f]: [u8; 6]) -> u64 {
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
-}
-
-impl Expected {
-    /// The entry that names an object.
-    pub fn index(&self, name: &str) -> Option<u64> {
-        self.names.get(&half(Digest::of(name.as_bytes()))).copied().map(long)
-    }
-
-    /// The entry that names a bundle with this digest.
-    pub fn bundle(&self, digest: Digest) -> Option<u64> {
-        self.bundles.get(&half(digest)).copied().map(long)
-    }
-
-    /// Adds a name; the entry that named it before, if one did.
-    pub fn add(&mut self, name: &str, index: u64) -> Option<u64> {
-        let key = half(Digest::of(name.as_bytes()));
-        let before = self.names.get(&key).copied().map(long);
-        if before.is_none() {
-            self.names.insert(key, short(index));
-        }
-        before
-    }
 }
 
 /// What is kept of a plan.
@@ -139,8 +96,8 @@ pub(crate) struct Order<'a> {
     /// Of the jobs that read events.
     windows: BTreeMap<Job, Windows>,
     pub expected: Expected,
-    /// The newest sealing time up to and with each entry from the first one on that came, in milliseconds of Unix time.
-    newest: Vec<i64>,
+    /// From the first entry on that came.
+    newest: Newest,
     /// Where the log is not read from its start: what is known of the entries before.
     pub rest: Rest,
     pub newest_entry: Option<Utc>,
@@ -180,7 +137,7 @@ impl<'a> Order<'a> {
             coverage: Coverage::new(),
             windows: BTreeMap::new(),
             expected: Expected::default(),
-            newest: Vec::new(),
+            newest: Newest::default(),
             rest: Rest::default(),
             newest_entry: None,
             unknown: None,
@@ -214,15 +171,13 @@ impl<'a> Order<'a> {
             }
             None => None,
         };
-        let before = self.newest.last().copied().unwrap_or(i64::MIN);
-        let sealed = statement.map_or(i64::MIN, |(_, s)| s.entry.sealed_at.timestamp_millis());
-        self.newest.push(before.max(sealed));
+        self.newest.push(statement.map(|(_, s)| s.entry.sealed_at.timestamp_millis()))?;
         let Some((leaf, statement)) = statement else { return Ok(()) };
         self.newest_entry = self.newest_entry.max(Some(statement.entry.sealed_at));
 
-        self.entry(object, index, &statement.entry, root_at);
+        self.entry(object, index, &statement.entry, root_at)?;
         let seal = layout::seal(statement.entry.sealed_at, leaf.digest);
-        if let Some(first) = self.expected.add(&seal, index) {
+        if let Some(first) = self.expected.add(&seal, index)? {
             self.findings.add(Code::LeafTwice, object, Some(index), format!("it is the same leaf as entry {first}"));
             return Ok(());
         }
@@ -235,7 +190,13 @@ impl<'a> Order<'a> {
     }
 
     /// What is common to all leaves.
-    fn entry(&mut self, object: &str, index: u64, entry: &Entry, root_at: &mut dyn FnMut(u64) -> Option<Digest>) {
+    fn entry(
+        &mut self,
+        object: &str,
+        index: u64,
+        entry: &Entry,
+        root_at: &mut dyn FnMut(u64) -> Option<Digest>,
+    ) -> Result<(), CannotVerify> {
         let findings = self.findings;
         let finding = |code, says| findings.add(code, object, Some(index), says);
         if entry.origin != self.origin {
@@ -263,7 +224,7 @@ impl<'a> Order<'a> {
                         ),
                     );
                 }
-                self.time(index, entry, known.size);
+                self.time(index, entry, known.size)?;
                 self.published(index, known.size);
             }
         }
@@ -285,6 +246,7 @@ impl<'a> Order<'a> {
         if let Some(earliest) = self.earliest(index, entry) {
             self.lowers.add(index + 1, earliest.timestamp_millis());
         }
+        Ok(())
     }
 
     /// Not before when an entry can have been sealed: the time of the token that it names, and of those that were known to what it knew.
@@ -297,16 +259,16 @@ impl<'a> Order<'a> {
 
     /// Whoever knows a checkpoint seals after every entry under it was sealed. Entries of parallel runs do not know each other, so
     /// their order says nothing. An honest clock that is set back looks the same, so that this is told, and is no finding.
-    fn time(&mut self, index: u64, entry: &Entry, known: u64) {
-        let Some(before) = known.checked_sub(1 + self.rest.first).and_then(|i| self.newest.get(i as usize)) else {
-            return;
-        };
+    fn time(&mut self, index: u64, entry: &Entry, known: u64) -> Result<(), CannotVerify> {
+        let Some(at) = known.checked_sub(1 + self.rest.first) else { return Ok(()) };
+        let Some(before) = self.newest.get(at)? else { return Ok(()) };
         let back = before.saturating_sub(entry.sealed_at.timestamp_millis()) / 1000;
         if back > CLOCK_TOLERANCE_SECONDS {
             let so_far = self.set_back.get_or_insert(SetBack { entries: 0, first: index, most_seconds: 0 });
             so_far.entries += 1;
             so_far.most_seconds = so_far.most_seconds.max(back);
         }
+        Ok(())
     }
 
     /// A checkpoint that an entry knew was published, with the partial tiles that it rests on; those may go only once they are full.
@@ -353,16 +315,11 @@ impl<'a> Order<'a> {
             let says = format!("it names the bundle {:?}; by what it says, the name is {name:?}", subject.name);
             self.findings.add(Code::LeafSubject, object, Some(index), says);
         }
-        if let Some(first) = self.expected.add(&subject.name, index) {
+        if let Some(first) = self.expected.add(&subject.name, index)? {
             let says = format!("entry {first} names the same bundle");
             self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
         }
-        let first = long(*self.expected.bundles.entry(half(subject.digest.sha256)).or_insert(short(index)));
-        if first != index && self.expected.index(&subject.name) == Some(index) {
-            // A bundle tells its own run and slot: of two runs the bytes are never the same.
-            let says = format!("it has the digest of the bundle that entry {first} names: one run is told twice");
-            self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
-        }
+        self.expected.add_bundle(subject.digest.sha256, index)?;
         if let Some(checks) = &receipt.checks {
             let mut sum = Counts::default();
             checks.values().for_each(|counts| sum += *counts);
@@ -425,7 +382,7 @@ impl<'a> Order<'a> {
             let says = format!("it names the document {:?}; by what it says, the name is {name:?}", subject.name);
             self.findings.add(Code::LeafSubject, object, Some(index), says);
         }
-        if let Some(first) = self.expected.add(&subject.name, index) {
+        if let Some(first) = self.expected.add(&subject.name, index)? {
             let says = format!("entry {first} names the same document");
             self.findings.add(Code::LeafTwice, &subject.name, Some(index), says);
             return Ok(());
@@ -583,7 +540,7 @@ impl<'a> Order<'a> {
 
     /// The log's leaves up to the last one that came, lost ones too.
     pub fn len(&self) -> u64 {
-        self.rest.first + self.newest.len() as u64
+        self.rest.first + self.newest.len()
     }
 }
 

@@ -10,7 +10,7 @@ use chrono::{NaiveTime, TimeDelta};
 
 use super::{
     findings::{CannotVerify, Code, Findings, Limit},
-    order::{Leaf, MAX_PLAN, Order, half, short},
+    order::{Leaf, MAX_PLAN, Order},
     past::Past,
     source::{Fetched, fetch},
     tree::{Tree, WIDTH},
@@ -79,14 +79,15 @@ impl Order<'_> {
     }
 
     /// Takes what an older leaf names, and nothing else.
-    fn names(&mut self, index: u64, leaf: &Leaf) {
-        let Ok(statement) = &leaf.statement else { return };
-        self.expected.add(&layout::seal(statement.entry.sealed_at, leaf.digest), index);
+    fn names(&mut self, index: u64, leaf: &Leaf) -> Result<(), CannotVerify> {
+        let Ok(statement) = &leaf.statement else { return Ok(()) };
+        self.expected.add(&layout::seal(statement.entry.sealed_at, leaf.digest), index)?;
         if !matches!(statement.body, Body::Missed(_)) {
             let subject = &statement.subject[0];
-            self.expected.add(&subject.name, index);
-            self.expected.bundles.entry(half(subject.digest.sha256)).or_insert(short(index));
+            self.expected.add(&subject.name, index)?;
+            self.expected.add_bundle(subject.digest.sha256, index)?;
         }
+        Ok(())
     }
 
     /// Takes the keys that an older leaf logs, if it does.
@@ -95,7 +96,7 @@ impl Order<'_> {
             return Ok(());
         };
         let subject = &statement.subject[0];
-        self.expected.add(&subject.name, index);
+        self.expected.add(&subject.name, index)?;
         if let Some(bytes) = self.read_document(&subject.name, index, subject.digest.sha256, MAX_KEYS)? {
             self.keys(&subject.name, index, &bytes);
         }
@@ -173,7 +174,7 @@ impl<'a> Since<'a> {
             if index >= order.rest.first {
                 order.leaf("", index, leaf, &mut |_| None)?;
             } else if let Some(leaf) = leaf {
-                order.names(index, leaf);
+                order.names(index, leaf)?;
                 order.older_keys(index, Some(leaf))?;
             }
         }
@@ -203,7 +204,13 @@ impl<'a> Since<'a> {
         let mut names = BTreeSet::new();
         let listed = reader.list("document/keys/", &mut |name| _ = names.insert(name.to_owned()));
         listed.map_err(|e| CannotVerify::new("document/keys/", format!("listing it failed: {e}")))?;
-        names.retain(|name| order.expected.index(name).is_none());
+        let mut unnamed = BTreeSet::new();
+        for name in names {
+            if order.expected.index(&name)?.is_none() {
+                unnamed.insert(name);
+            }
+        }
+        let mut names = unnamed;
         if names.is_empty() {
             return Ok(());
         }

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::{
     Progress, Stage, append,
+    expected::half,
     findings::{CannotVerify, Code, Findings},
     names::{Part, TileName},
-    order::{Order, half},
+    order::Order,
     sealed::{Opened, open_seal},
     source::{Fetched, digest, fetch},
     tree::{WIDTH, hashes},
@@ -192,7 +193,7 @@ impl Search<'_, '_, '_> {
         }
         match name.split_once('/').map_or(name, |(top, _)| top) {
             CHECKPOINT if name == CHECKPOINT => Ok(()),
-            "seal" | "bundle" | "document" if self.order.expected.index(name).is_some() => Ok(()),
+            "seal" | "bundle" | "document" if self.order.expected.index(name)?.is_some() => Ok(()),
             "seal" => self.seal(name),
             "bundle" | "document" => self.subject(name),
             "tile" => self.tile(name),
@@ -286,7 +287,7 @@ impl Search<'_, '_, '_> {
         };
         if found != wanted {
             self.unknown(name, format!("no entry names it, and its SHA-256 is {found}, not what its name says"));
-        } else if let Some(index) = self.order.expected.bundle(wanted) {
+        } else if let Some(index) = self.order.expected.bundle(wanted)? {
             self.unknown(name, format!("it is a copy of the bundle that entry {index} names, under another name"));
         } else {
             let says = match self.sealed.contains(&key(name)) {
