@@ -12,6 +12,7 @@ use crate::model::{Approval, Report, Trend, View};
 mod calendar;
 mod control;
 mod head;
+mod integrity;
 mod table;
 mod tables;
 mod trends;
@@ -75,6 +76,8 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
     put(PreEscaped("<main>".to_owned()))?;
     put(head::head(&context))?;
     put(head::contents(&context))?;
+    put(integrity::section(&context))?;
+    put(integrity::findings(&context))?;
     put(head::summary(&context))?;
     if !report.controls.is_empty() {
         put(PreEscaped("<section id=\"controls\"><h2>Each control</h2>".to_owned()))?;
@@ -84,7 +87,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         }
         put(PreEscaped("</section>".to_owned()))?;
     }
-    let parts: [fn(&Context<'_>) -> Markup; 12] = [
+    let parts: [fn(&Context<'_>) -> Markup; 11] = [
         tables::deviations,
         tables::criteria,
         tables::hipaa,
@@ -95,7 +98,6 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         tables::jobs,
         tables::approvals,
         tables::not_shown,
-        head::integrity,
         tables::entries,
     ];
     for part in parts {

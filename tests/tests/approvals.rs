@@ -132,6 +132,30 @@ fn an_approvers_words_enter_the_log_once_and_the_agents_own_never_do() {
 }
 
 #[test]
+fn what_the_configuration_does_not_have_is_named_when_it_is_signed_for() {
+    let place = place();
+    let key = ["--key", "approver/ada.pem"];
+    let warned = |arguments: &[&str], named: &[&str]| {
+        let all = arguments.iter().chain(&key);
+        let output = place.run(all);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("Check what was signed: ")).collect();
+        assert_eq!(lines.len(), named.len(), "{said}");
+        assert!(named.iter().zip(lines).all(|(name, line)| line.contains(name)), "{said}");
+    };
+    let soon = soon();
+    let waive = ["waive", "--all-records", "--reason", "r", "--until", &soon];
+    let with = |more: &[&'static str]| waive.iter().copied().chain(more.iter().copied()).collect::<Vec<&str>>();
+    warned(&with(&["--control", "AC-01", "--check", "host/accounts/unique-names-and-uids"]), &[]);
+    warned(
+        &with(&["--control", "AC-99", "--check", "host/accounts/x", "--job", "host/accounts@there"]),
+        &["no control AC-99", "a check host/accounts/x", "no job host/accounts@there"],
+    );
+    warned(&["respond", "--control", "AC-99", "--text", "t"], &["no control AC-99"]);
+}
+
+#[test]
 fn a_running_daemon_takes_an_approver_and_a_waiver_at_once() {
     let place = Place::new();
     place.expect(0, ["collect", "host/time-sync"]);

@@ -311,6 +311,9 @@ fn in_words(signed: &Signed) -> String {
 fn log(config: Option<&Path>, signed: &Signed) -> anyhow::Result<ExitCode> {
     let loaded = agent::load(config)?;
     agent::log(&loaded, "warn");
+    for unknown in unknown_here(&loaded, &signed.approval)? {
+        eprintln!("Check what was signed: {unknown}. If it is a slip, sign another: this one will apply to nothing.");
+    }
     let runtime = agent::runtime()?;
     let code = runtime.block_on(async {
         let done = match through_daemon(&loaded, signed).await? {
@@ -336,6 +339,39 @@ fn log(config: Option<&Path>, signed: &Signed) -> anyhow::Result<ExitCode> {
         Ok(ExitCode::SUCCESS)
     });
     agent::end(runtime, code)
+}
+
+/// What it names that the configuration does not have. It may have had it once, so that nothing is refused.
+fn unknown_here(loaded: &Loaded, approval: &Approval) -> anyhow::Result<Vec<String>> {
+    let (control, check, job) = match approval {
+        Approval::Waiver(waiver) => (waiver.control.as_deref(), waiver.check.as_deref(), waiver.job.as_ref()),
+        Approval::Response(response) => (response.control.as_deref(), None, None),
+        Approval::Decision(_) => return Ok(Vec::new()),
+    };
+    let declared = &loaded.declared;
+    let scope = agent::jobs(loaded)?.scope();
+    let has_control = |id: &str| declared.controls.iter().any(|one| one.id == id);
+    let has_check = |id: &str| {
+        let (collector, check) = id.rsplit_once('/').unwrap_or_default();
+        scope.iter().any(|one| {
+            one.job.split_once('@').is_some_and(|(name, _)| name == collector)
+                && one.checks.iter().any(|one| one.id == check)
+        })
+    };
+    let mut unknown = Vec::new();
+    unknown.extend(
+        control
+            .filter(|id| !has_control(id))
+            .map(|id| format!("the configuration has no control {id} (`evidenced controls` lists those that it has)")),
+    );
+    unknown.extend(check.filter(|id| !has_check(id)).map(|id| {
+        format!("no job of the configuration has a check {id} (its id is COLLECTOR/CHECK: `evidenced collectors` lists them)")
+    }));
+    unknown.extend(
+        job.filter(|job| !scope.iter().any(|one| one.job == job.to_string()))
+            .map(|job| format!("the configuration has no job {job} (`evidenced validate` lists those that it has)")),
+    );
+    Ok(unknown)
 }
 
 /// What became of it.

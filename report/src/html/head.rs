@@ -10,9 +10,6 @@ use super::{
 };
 use crate::model::{ControlReport, OccurrenceState, View};
 
-/// The most findings in the page.
-const FINDINGS: usize = 200;
-
 /// Title, integrity in one glance, what it is not.
 pub fn head(context: &Context<'_>) -> Markup {
     let report = context.report;
@@ -23,7 +20,9 @@ pub fn head(context: &Context<'_>) -> Markup {
             p.integrity.no[!intact].yes[intact] role="status" {
                 @if intact {
                     strong { "Archive intact" }
-                    " Verification found nothing wrong."
+                    " Verification found nothing wrong"
+                    @if report.integrity.limits.is_empty() { "." }
+                    @else { ", with " a href="#limits" { (some(report.integrity.limits.len() as u64, "limit")) } "." }
                 } @else {
                     strong { "NOT INTACT" }
                     " Verification found " (some(report.integrity.findings.len() as u64, "thing"))
@@ -178,46 +177,12 @@ fn found(one: &ControlReport) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 
-/// What was proved, and what was not.
-pub fn integrity(context: &Context<'_>) -> Markup {
-    let of = &context.report.integrity;
-    html! {
-        section #integrity {
-            h2 { "Integrity of the archive" }
-            p.says { (t(&of.statement)) }
-            dl.facts {
-                div { dt { "Root key trusted" } dd { code { (t(&of.trust)) } } }
-                div { dt { "Entries of the log" } dd { (count(of.entries)) } }
-                div { dt { "Root of the log" } dd { @match of.root { Some(root) => { code { (root) } }, None => { "not signed" } } } }
-            }
-            (table::wide("What was checked", html! {
-                tbody { @for one in &of.sections { tr { th scope="row" { (t(&one.name)) } td { (t(&one.says)) } } } }
-            }))
-            @if !of.findings.is_empty() {
-                h3 #findings { "Findings: " (count(of.findings.len() as u64)) }
-                (table::wide("What is not as it must be; evidence that a finding names is not counted", html! {
-                    thead { tr { th scope="col" { "Code" } th scope="col" { "Object" } th scope="col" { "Entry" } th scope="col" {
-                        "What was found" } } }
-                    tbody { @for one in of.findings.iter().take(FINDINGS) { tr {
-                        th scope="row" { span.nw { (one.code.to_string()) } }
-                        td { (t(&one.object)) }
-                        td.n { (table::entry(one.index)) }
-                        td { (t(&one.says)) br; span.small { (one.meaning) } }
-                    } } }
-                }))
-                (table::more(of.findings.len(), FINDINGS, "findings", "findings.csv"))
-            }
-            h3 { "Limits: what was not proved" }
-            @if of.limits.is_empty() { p { "None beside those of the method." } }
-            ul { @for one in &of.limits { li { strong { (one.code) } " " (t(&one.says)) } } }
-        }
-    }
-}
-
 /// The contents.
 pub fn contents(context: &Context<'_>) -> Markup {
     let report = context.report;
     let parts = [
+        ("integrity", "Integrity", true),
+        ("findings", "Findings", !report.integrity.findings.is_empty()),
         ("summary", "Controls", true),
         ("controls", "Each control", !report.controls.is_empty()),
         ("deviations", "Deviations", true),
@@ -234,7 +199,6 @@ pub fn contents(context: &Context<'_>) -> Markup {
         ("jobs", "Jobs", true),
         ("approvals", "What people signed", true),
         ("not-shown", "What is not shown", true),
-        ("integrity", "Integrity", true),
         ("entries", "Entries named", !report.evidence.is_empty()),
         ("verify", "Verify one entry", true),
     ];
