@@ -109,7 +109,9 @@ impl Anchoring {
         Ok(Some(anchoring))
     }
 
-    fn of(
+    /// Authorities that are asked in a way of the caller's own, each with its address and the least time between two requests. Nobody is
+    /// asked yet, and entries name no token until the next one.
+    pub fn of(
         pipeline: Arc<Pipeline>,
         anchor_every: Duration,
         in_seals: bool,

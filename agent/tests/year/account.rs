@@ -3,10 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use signing::time::Utc;
+
 use crate::{
-    scenario::{AFTER, Act, Config, DAY, Do, GRACE, Minute, Reads, START_WITHIN, Scenario, Times},
+    scenario::{AFTER, Act, Config, DAY, DEADLINE, Do, GRACE, Minute, Reads, SETTLE, START_WITHIN, Scenario, Times},
     world::{KEPT, OVERLAP, SLOW, Thing},
 };
+
+/// By how many seconds a token may be off, as it says itself.
+const ACCURACY: i64 = 1;
 
 /// What a slot came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +20,10 @@ pub enum Fate {
     Partial,
     Failed,
     Missed(&'static str),
+    /// Nothing tells what became of it, and its time is over.
+    Uncovered,
+    /// Its time is not over.
+    Open,
 }
 
 /// What a check of a run found.
@@ -82,6 +91,7 @@ struct Gap {
 
 pub struct Account<'a> {
     pub scenario: &'a Scenario,
+    silence: Minute,
     /// Runs of each job, in order.
     pub runs: Vec<Vec<Run>>,
     /// Slots of each job.
@@ -92,20 +102,28 @@ pub struct Account<'a> {
     /// From when on a document of controls is in force.
     promised: Vec<(Minute, usize)>,
     by_hand: Vec<(Minute, usize)>,
+    /// The second from which on what people signed counts, by number: by when the first token after it was given, at the latest.
+    pub from: Vec<Option<i64>>,
 }
 
 impl<'a> Account<'a> {
-    pub fn of(scenario: &'a Scenario) -> Self {
+    /// Judged so many minutes after the agent stopped. With when the log had what people signed, by number, and the tokens that the authority gave.
+    pub fn of(scenario: &'a Scenario, silence: Minute, logged: &[Utc], given: &[Utc]) -> Self {
         let jobs = scenario.jobs.len();
         let mut account = Self {
             scenario,
+            silence,
             runs: vec![Vec::new(); jobs],
             slots: vec![BTreeMap::new(); jobs],
             gaps: Vec::new(),
             plans: Vec::new(),
             promised: Vec::new(),
             by_hand: Vec::new(),
+            from: Vec::new(),
         };
+        let seconds = |at: Utc| (at - scenario.zero).num_seconds();
+        let from = |logged: &Utc| given.iter().filter(|at| logged < *at).min().map(|at| seconds(*at) + ACCURACY);
+        account.from = logged.iter().map(from).collect();
         account.follow();
         for job in 0..jobs {
             account.job(job);
@@ -115,7 +133,7 @@ impl<'a> Account<'a> {
 
     /// As of when all is judged, in minutes.
     pub fn as_of(&self) -> Minute {
-        self.scenario.end()
+        self.scenario.end() + self.silence
     }
 
     fn follow(&mut self) {
@@ -142,7 +160,7 @@ impl<'a> Account<'a> {
                     let has = |job: &&usize| self.scenario.configs[config].jobs.get(job).is_some_and(Result::is_ok);
                     self.by_hand.extend(jobs.iter().filter(has).map(|job| (*at, *job)));
                 }
-                Do::Away(_) | Do::Back(_) => {}
+                Do::Away(_) | Do::Back(_) | Do::Sign(_) => {}
             }
         }
     }
@@ -176,7 +194,12 @@ impl<'a> Account<'a> {
                 self.run(job, at, AFTER, None);
                 continue;
             }
-            let fate = self.slot(job, at, &mut free);
+            let fate = match at {
+                // It may begin and run for so long, and then needs so long into the log.
+                at if at > self.scenario.end() && at + START_WITHIN + DEADLINE + SETTLE > end => Fate::Open,
+                at if at > self.scenario.end() => Fate::Uncovered,
+                at => self.slot(job, at, &mut free),
+            };
             self.slots[job].insert(at, fate);
         }
     }

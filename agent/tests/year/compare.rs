@@ -31,6 +31,7 @@ pub fn compare<'a>(report: &Report, drift: &[DriftEvent], account: &'a Account<'
     differences.jobs(report);
     differences.controls(report);
     differences.deviations(report);
+    differences.approvals(report);
     differences.trends(report);
     differences.drift(drift);
     differences.changes(report);
@@ -71,24 +72,28 @@ impl Differences<'_> {
             let word = |word: &dyn Debug| format!("{word:?}").to_lowercase();
             let found = job.slots.outcomes.iter().map(|(outcome, count)| (word(outcome), *count));
             let missed = job.slots.missed.iter().map(|(cause, count)| (format!("missed {}", word(cause)), *count));
-            let own = totals.iter().map(|(fate, count)| match fate {
-                Fate::Missed(cause) => (format!("missed {cause}"), *count),
-                fate => (word(fate), *count),
+            let own = totals.iter().filter_map(|(fate, count)| match fate {
+                Fate::Uncovered | Fate::Open => None,
+                Fate::Missed(cause) => Some((format!("missed {cause}"), *count)),
+                fate => Some((word(fate), *count)),
             });
-            let judged: u64 = totals.values().sum();
+            let of = |fate| totals.get(&fate).copied().unwrap_or_default();
+            let (uncovered, open) = (of(Fate::Uncovered), of(Fate::Open));
+            let judged = totals.values().sum::<u64>() - open;
             self.same(
                 || format!("slots of {name}"),
                 found.chain(missed).collect::<BTreeMap<_, _>>(),
                 own.collect::<BTreeMap<_, _>>(),
             );
             let counts = (job.slots.judged, job.slots.late, job.slots.uncovered, job.slots.open);
-            self.same(|| format!("judged, late, uncovered, open of {name}"), counts, (judged, late, 0, 0));
+            self.same(|| format!("judged, late, uncovered, open of {name}"), counts, (judged, late, uncovered, open));
             self.same(|| format!("runs by hand of {name}"), job.by_hand, account.by_hand(at));
             let days = account.days(at);
             self.same(|| format!("days of {name}"), job.days.len(), days.len());
             for (day, (_, own)) in job.days.iter().zip(days) {
-                let found = [day.collected, day.partial, day.failed, day.missed, day.failing];
-                self.same(|| format!("{name} on {}", day.day), found, own);
+                let slots = [day.collected, day.partial, day.failed, day.missed, day.uncovered, day.open];
+                let found: Vec<u32> = slots.into_iter().chain([day.failing]).collect();
+                self.same(|| format!("{name} on {}", day.day), found, own.to_vec());
             }
             let gaps = job
                 .window_gaps
@@ -145,6 +150,8 @@ impl Differences<'_> {
             let open = |one: &&Failing| one.ended.is_none() && account.supports(id, one);
             let open = account.failing().iter().filter(open).count() as u64;
             self.same(|| format!("{id}: open deviations"), control.open_deviations, open);
+            let last = control.last_complete.map(|at| self.seconds(at));
+            self.same(|| format!("{id}: the last complete run"), last, account.last_complete(id));
         }
     }
 
@@ -176,6 +183,35 @@ impl Differences<'_> {
         }
         for one in own.into_values() {
             self.same(|| "a deviation".into(), None, Some(one));
+        }
+    }
+
+    /// What people signed, and which deviations it is printed beside.
+    fn approvals(&mut self, report: &Report) {
+        let account = self.account;
+        self.same(|| "what people signed".into(), report.approvals.len(), account.scenario.said.len());
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        for (said, one) in account.scenario.said.iter().zip(&report.approvals) {
+            numbers.insert(&one.id, said.number);
+            let found = (one.kind.as_str(), one.approver.as_str(), one.text.clone());
+            let text = format!("as said {}", said.number);
+            self.same(|| format!("{} by whom", one.id), found, (said.kind().as_str(), said.by, text));
+            let found = (one.from.map(|at| self.seconds(at)), one.until.map(|at| self.seconds(at)));
+            let own = (account.from[said.number], said.until.map(|until| until * 60));
+            self.same(|| format!("{} applies from, until", one.id), found, own);
+            let counts = one.void.is_empty();
+            self.same(|| format!("{} counts ({})", one.id, one.void), counts, account.counts(said));
+        }
+        let own: BTreeMap<_, _> = account
+            .failing()
+            .into_iter()
+            .map(|one| ((one.job, one.check.to_owned(), one.record.clone(), one.first), account.signed(&one)))
+            .collect();
+        for one in &report.deviations {
+            let key = (self.place(&one.job), one.check.clone(), one.record.clone(), self.seconds(one.first_seen));
+            let found: BTreeSet<_> =
+                one.waivers.iter().chain(&one.responses).filter_map(|id| numbers.get(id.as_str()).copied()).collect();
+            self.same(|| format!("what was signed about {}", one.id), Some(&found), own.get(&key));
         }
     }
 

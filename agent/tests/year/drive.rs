@@ -13,6 +13,7 @@ use std::{
 use chrono::TimeDelta;
 use collectors::contract::{BoxFuture, Collector, Source};
 use evidenced::{
+    anchor::Anchoring,
     archive::{Archive, ArchiveError, Body, Created, DirArchive, Later, SharedReader},
     clock::{Clock as _, SimClock},
     config::{JobSettings, Wish},
@@ -31,8 +32,9 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
+    people::{self, Authority, People},
     promises,
-    scenario::{Config, Do, Minute, Scenario},
+    scenario::{Config, Do, Minute, SETTLE, Scenario, TO_SIGN},
     world::Reader,
 };
 
@@ -43,6 +45,7 @@ struct Agent {
     task: JoinHandle<Exit>,
     asked: mpsc::Sender<Asked>,
     signals: mpsc::Sender<()>,
+    anchoring: Anchoring,
     _instance: Instance,
 }
 
@@ -54,6 +57,9 @@ pub struct Left {
     pub trust: String,
     /// The clock at the end.
     pub now: Utc,
+    /// When the log had what people signed, by number.
+    pub logged: Vec<Utc>,
+    pub authority: Arc<Authority>,
 }
 
 impl Left {
@@ -73,6 +79,11 @@ struct Drive {
     away: Arc<AtomicBool>,
     readers: Vec<Arc<Reader>>,
     agent: Option<Agent>,
+    people: People,
+    authority: Arc<Authority>,
+    logged: Vec<Utc>,
+    /// When the agent stopped last.
+    stopped: Utc,
     /// The reason of the newest controls document, and its digest.
     promised: Option<(String, String)>,
 }
@@ -85,17 +96,31 @@ pub async fn drive(scenario: &Arc<Scenario>) -> Left {
     let dir = if has_room { TempDir::new_in(shared) } else { TempDir::new() }.unwrap();
     let clock = Arc::new(SimClock::new(scenario.zero));
     keystore::make(&Disk::new(), &dir.path().join("keys"), ORIGIN, scenario.zero - TimeDelta::days(1)).unwrap();
+    let people = People::named(&dir.path().join("keys"), scenario.zero - TimeDelta::hours(12));
     let reader = |(at, plan)| Arc::new(Reader::new(scenario, at, plan));
     let readers = scenario.jobs.iter().enumerate().map(reader).collect();
     let away = Arc::new(AtomicBool::new(false));
-    let mut drive = Drive { scenario: scenario.clone(), dir, clock, away, readers, agent: None, promised: None };
+    let authority = Authority::new(scenario, &clock, &away);
+    let mut drive = Drive {
+        scenario: scenario.clone(),
+        dir,
+        clock,
+        away,
+        readers,
+        agent: None,
+        people,
+        authority,
+        logged: Vec::new(),
+        stopped: scenario.zero,
+        promised: None,
+    };
     for (minute, what) in &scenario.events {
         drive.clock.sleep_until(scenario.done(*minute)).await;
         drive.make_happen(what).await;
     }
     let trust = drive.keys().set.root.fingerprint();
     let origin = drive.dir.path().join("archive").join(layout::origin_directory(ORIGIN));
-    let now = drive.clock.now();
+    let (now, logged, authority) = (drive.stopped, drive.logged, drive.authority);
     let dir = match std::env::var_os("EVIDENCED_YEAR_KEEP") {
         None => Some(drive.dir),
         Some(_) => {
@@ -103,7 +128,7 @@ pub async fn drive(scenario: &Arc<Scenario>) -> Left {
             None
         }
     };
-    Left { origin, trust, now, _dir: dir }
+    Left { origin, trust, now, logged, authority, _dir: dir }
 }
 
 impl Drive {
@@ -121,6 +146,8 @@ impl Drive {
                 let agent = self.agent.take().unwrap();
                 agent.signals.send(()).await.unwrap();
                 assert!(matches!(agent.task.await.unwrap(), Exit::Done { .. }));
+                self.stopped = self.clock.now();
+                agent.anchoring.finish().await;
             }
             Do::Kill => {
                 let agent = self.agent.take().unwrap();
@@ -134,13 +161,22 @@ impl Drive {
             Do::Back(by) => self.clock.jump(TimeDelta::minutes(-*by)),
             Do::Wrong(minutes) => {
                 self.clock.set_synchronised(Some(false));
-                self.clock.jump(TimeDelta::days(4000));
+                self.authority.agent_is_ahead(true);
+                self.clock.jump(people::AHEAD);
                 tokio::time::sleep(Duration::from_secs(*minutes as u64 * 60)).await;
-                self.clock.jump(TimeDelta::days(-4000));
+                self.authority.agent_is_ahead(false);
+                self.clock.jump(-people::AHEAD);
                 // Whenever it is asked, it looks at the clock; else within a minute.
                 self.ask(Ask::Status).await;
                 tokio::time::sleep(Duration::from_secs(120)).await;
                 self.clock.set_synchronised(Some(true));
+            }
+            Do::Sign(number) => {
+                self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(TO_SIGN)).await;
+                let said = &self.scenario.said[*number];
+                let document = said.sign(&self.scenario, &self.people, self.clock.now());
+                self.ask(Ask::Approve { document }).await;
+                self.logged.push(self.clock.now());
             }
             Do::ByHand(jobs) => {
                 let only = jobs.iter().map(|job| self.scenario.jobs[*job].name()).collect::<Vec<_>>();
@@ -166,6 +202,8 @@ impl Drive {
         self.agent.as_ref().unwrap().asked.send(Asked { ask: ask.clone(), answers }).await.unwrap();
         while let Some(line) = lines.recv().await {
             assert!(!matches!(line, Answer::Refused(_)), "{ask:?}: {line:?}");
+            let waits = matches!(line, Answer::Done { waiting: Some(_), .. });
+            assert!(!waits || !matches!(ask, Ask::Approve { .. }), "{ask:?}: {line:?}");
         }
     }
 
@@ -226,7 +264,7 @@ impl Drive {
             append_every: Duration::from_secs(600),
             max_spool_bytes: None,
             stop_within: Duration::from_secs(10),
-            settle: Duration::from_secs(600),
+            settle: Duration::from_secs(SETTLE as u64 * 60),
             retention_days: None,
             accept_clock: false,
             place: Place::Shared,
@@ -237,11 +275,17 @@ impl Drive {
             let promised = promises::controls(&self.scenario, config, &jobs, ORIGIN, previous);
             self.promised = Some((config.reason.clone(), promises::put_in_force(&pipeline, &promised).await));
         }
-        let daemon = Daemon::new(settings, jobs, pipeline, self.clock.clone(), disk).unwrap();
+        let every = people::ANCHOR_EVERY;
+        let authorities: Vec<(_, _, Box<dyn evidenced::anchor::Ask>)> =
+            vec![("https://authority.test".into(), every, Box::new(people::Asked(self.authority.clone())))];
+        let mut anchoring = Anchoring::of(pipeline.clone(), every, false, authorities);
+        let mut daemon = Daemon::new(settings, jobs, pipeline, self.clock.clone(), disk).unwrap();
+        daemon.show_anchors(anchoring.status());
+        anchoring.start();
         let (asked, asks) = mpsc::channel(4);
         let (signals, signalled) = mpsc::channel(4);
         let task = tokio::spawn(daemon.run(asks, signalled));
-        Agent { task, asked, signals, _instance: instance }
+        Agent { task, asked, signals, anchoring, _instance: instance }
     }
 
     fn archive(&self, disk: &Disk) -> Later {

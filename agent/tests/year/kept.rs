@@ -7,6 +7,7 @@ use controls::{Control, Frequency};
 
 use crate::{
     account::{Account, Fate, Found, Run, Says},
+    people::Said,
     promises,
     scenario::{Config, DAY, Minute, Reads},
     world::Thing,
@@ -262,6 +263,51 @@ impl Account<'_> {
         all.extend(open.into_values());
     }
 
+    /// The controls that a check which failed supports.
+    pub fn supported(&self, failing: &Failing) -> Vec<String> {
+        let ids = promises::all(&self.scenario.configs[0]).into_iter().map(|control| control.id);
+        ids.filter(|id| self.supports(id, failing)).collect()
+    }
+
+    /// Whether what somebody signed counts at all.
+    pub fn counts(&self, said: &Said) -> bool {
+        let in_time = match (said.until, self.from[said.number]) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(until), Some(from)) => from < until * 60,
+        };
+        in_time && said.is_about_something()
+    }
+
+    /// What was signed about a failure: waivers that applied while it was open, and responses.
+    pub fn signed(&self, failing: &Failing) -> BTreeSet<usize> {
+        let controls = self.supported(failing);
+        let applied = |said: &&Said| match (said.until, self.from[said.number]) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(until), Some(from)) => {
+                from <= self.gaps_until()
+                    && failing.ended.is_none_or(|(ended, _)| from < ended)
+                    && failing.first < until * 60
+            }
+        };
+        let about = |said: &&Said| said.is_about(self.scenario, failing.job, failing.check, &failing.record, &controls);
+        let said = self.scenario.said.iter().filter(|said| self.counts(said));
+        said.filter(applied).filter(about).map(|said| said.number).collect()
+    }
+
+    /// The second of the newest run in which every check behind a control was answered.
+    pub fn last_complete(&self, id: &str) -> Option<i64> {
+        let answered = |found: &Found| found.absent || (found.whole && found.unknown.is_empty());
+        let complete = |job: usize, run: &Run| {
+            let config = self.promised(run.instant.div_euclid(60));
+            let checks = self.support(config, &self.control(config, id), job);
+            !checks.is_empty() && checks.iter().all(|check| answered(&run.checks[check]))
+        };
+        let newest = |job| self.judged(job).filter(|run| complete(job, run)).map(|run| run.instant).max();
+        (0..self.scenario.jobs.len()).filter_map(newest).max()
+    }
+
     /// What became of the things of a job from run to run: when, which, and `added`, `removed` or `changed`.
     pub fn drift(&self, job: usize) -> Vec<(i64, String, &'static str)> {
         let mut all = Vec::new();
@@ -290,9 +336,9 @@ impl Account<'_> {
         all
     }
 
-    /// Slots and failing runs of a job, by day: collected, partial, failed, missed, failing.
-    pub fn days(&self, job: usize) -> BTreeMap<i64, [u32; 5]> {
-        let mut days: BTreeMap<i64, [u32; 5]> = (0..self.scenario.days).map(|day| (day, [0; 5])).collect();
+    /// Slots and failing runs of a job, by day: collected, partial, failed, missed, without a receipt, open; failing.
+    pub fn days(&self, job: usize) -> BTreeMap<i64, [u32; 7]> {
+        let mut days: BTreeMap<i64, [u32; 7]> = (0..self.scenario.days).map(|day| (day, [0; 7])).collect();
         for (slot, fate) in self.slots[job].iter().filter(|(slot, _)| **slot * 60 < self.before()) {
             let Some(day) = days.get_mut(&slot.div_euclid(DAY)) else { continue };
             let place = match fate {
@@ -300,12 +346,14 @@ impl Account<'_> {
                 Fate::Partial => 1,
                 Fate::Failed => 2,
                 Fate::Missed(_) => 3,
+                Fate::Uncovered => 4,
+                Fate::Open => 5,
             };
             day[place] += 1;
         }
         for run in self.judged(job).filter(|run| run.checks.values().any(|found| !found.fail.is_empty())) {
             if let Some(day) = days.get_mut(&run.instant.div_euclid(DAY * 60)) {
-                day[4] += 1;
+                day[6] += 1;
             }
         }
         days

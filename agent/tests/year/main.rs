@@ -2,11 +2,18 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod account;
+#[allow(dead_code)]
+#[path = "../../../signing/tests/timestamp/asn1.rs"]
+mod asn1;
 mod compare;
 mod drive;
 mod kept;
+mod people;
 mod promises;
 mod scenario;
+#[allow(dead_code)]
+#[path = "../../../signing/tests/timestamp/tsa.rs"]
+mod tsa;
 mod world;
 
 use std::{process::Command, sync::Arc, time::Instant};
@@ -19,8 +26,11 @@ use report::{
     model::Report,
     period::{self, Asked, Question},
 };
-use scenario::{DAY, HOUR, Scenario};
+use scenario::{DAY, HOUR, Minute, Scenario};
 use signing::verify;
+
+/// How long nobody hears of an agent that stopped, in minutes.
+const SILENCE: Minute = 10 * HOUR;
 
 /// Another seed, for more of the same: `EVIDENCED_YEAR_SEED`.
 fn seed() -> u64 {
@@ -36,13 +46,30 @@ async fn prove(scenario: Scenario) {
     let begun = Instant::now();
     let left = drive::drive(&scenario).await;
     println!("driven in {:?}", begun.elapsed());
+    judge(&scenario, &left, 0);
+    // Nobody knew that the agent was not to start again: what the plan still named is missed, and what is too new is open.
+    if scenario.end() + SILENCE < scenario.days * DAY {
+        judge(&scenario, &left, SILENCE);
+    }
+}
+
+/// Verifies and reports what was left, so many minutes after the agent stopped, and compares.
+fn judge(scenario: &Scenario, left: &drive::Left, silence: Minute) {
     let begun = Instant::now();
-    let options =
-        verify::Options { threads: Some(2), as_of: Some(left.now), ..verify::Options::trusting(left.trust.clone()) };
+    let options = verify::Options {
+        threads: Some(2),
+        as_of: Some(left.now + TimeDelta::minutes(silence)),
+        timestamp_roots: left.authority.roots(),
+        ..verify::Options::trusting(left.trust.clone())
+    };
     let reader = left.reader();
     let verdict = verify::verify(&reader, &options, &|_| {}).unwrap();
     println!("verified in {:?}: {} entries", begun.elapsed(), verdict.checkpoint.size);
-    assert!(verdict.intact, "{:#?}", verdict.findings);
+    let found: Vec<&str> = verdict.findings_by_code.keys().map(|code| code.as_str()).collect();
+    let expected: &[&str] = if silence == 0 { &[] } else { &["SLOT-MISSING"] };
+    assert_eq!(found, expected, "{:#?}", verdict.findings);
+    let given = left.authority.given();
+    assert_eq!((verdict.time.checkpoint_tokens, verdict.time.untrusted_tokens), (given.len() as u64, 0));
     let begun = Instant::now();
     let first = scenario.zero.date_naive();
     let question = Question {
@@ -58,9 +85,12 @@ async fn prove(scenario: Scenario) {
     })
     .unwrap();
     println!("reported in {:?}", begun.elapsed());
-    let account = Account::of(&scenario);
+    let account = Account::of(scenario, silence, &left.logged, &given);
+    let count = scenario.said.iter().filter(|said| account.counts(said)).count();
+    let accepted = account.failing().iter().filter(|failing| !account.signed(failing).is_empty()).count();
+    println!("{} tokens; {} signed, {count} count, about {accepted} deviations", given.len(), scenario.said.len());
     compare(&report, &drift, &account).none();
-    recount(&left, &report);
+    recount(left, &report);
 }
 
 /// The same archive and report, held against each other by a program that shares nothing with us.

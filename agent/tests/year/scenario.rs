@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{Datelike as _, TimeDelta};
 use signing::time::Utc;
 
-use crate::world::{Happening, System, Thing};
+use crate::{
+    people::Said,
+    world::{Happening, System, Thing},
+};
 
 /// Minutes since midnight of the period's first day.
 pub type Minute = i64;
@@ -15,8 +18,13 @@ pub const DAY: Minute = 24 * HOUR;
 /// How long after its slot a run may start, and from when on it is late.
 pub const START_WITHIN: Minute = 20;
 pub const GRACE: Minute = 5;
+/// How long a run may take, and how long from its end into the log.
+pub const DEADLINE: Minute = 60;
+pub const SETTLE: Minute = 10;
 /// What is made to happen happens so long after the full minute: never at a slot.
 pub const AFTER: i64 = 10;
+/// So many seconds after that somebody signs: never when the authority is asked.
+pub const TO_SIGN: i64 = 20;
 
 /// What a job's system gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +146,8 @@ pub enum Do {
     /// The clock goes back.
     Back(Minute),
     ByHand(Vec<usize>),
+    /// Somebody signs this, [`TO_SIGN`] later.
+    Sign(usize),
 }
 
 /// What a start is configured with.
@@ -161,6 +171,8 @@ pub struct Scenario {
     pub jobs: Vec<JobPlan>,
     pub systems: Vec<System>,
     pub configs: Vec<Config>,
+    /// What people sign, by number.
+    pub said: Vec<Said>,
     /// In order of time.
     pub events: Vec<(Minute, Do)>,
     /// Stretches in and before which nothing may be slow.
@@ -229,12 +241,14 @@ impl Scenario {
             configs: configs(&jobs),
             jobs,
             systems,
+            said: Vec::new(),
             events: Vec::new(),
             busy: Vec::new(),
             acts: BTreeMap::new(),
         };
         scenario.systems[KEYS].absent.push((minutes * 6 / 10, minutes * 7 / 10));
         scenario.happen(&mut random, minutes + after);
+        scenario.sign(&mut random);
         scenario
     }
 
@@ -260,6 +274,11 @@ impl Scenario {
     /// When the agent is stopped for good.
     pub fn end(&self) -> Minute {
         self.events.last().map_or(0, |(minute, _)| *minute)
+    }
+
+    /// When the clock is set back.
+    pub fn set_back(&self) -> impl Iterator<Item = Minute> {
+        self.events.iter().filter(|(_, what)| matches!(what, Do::Back(_))).map(|(at, _)| *at)
     }
 
     /// Which configuration the newest start had.
@@ -416,6 +435,22 @@ impl Scenario {
         self.busy.push((end, end));
         let end = end.div_euclid(HOUR) * HOUR + 7;
         self.events.push((end, Do::Stop));
+    }
+
+    /// In quiet hours people sign.
+    fn sign(&mut self, random: &mut Random) {
+        let (mut at, end) = (3 * DAY, self.end());
+        loop {
+            at = (at + random.within(3, 40) * HOUR).div_euclid(HOUR) * HOUR + random.within(7, 16);
+            if at + DAY > end {
+                break;
+            }
+            if self.busy.iter().all(|(from, to)| at < from - HOUR || to + HOUR < at) {
+                self.said.push(Said::new(random, self, self.said.len(), at));
+                self.events.push((at, Do::Sign(self.said.len() - 1)));
+            }
+        }
+        self.events.sort_by_key(|(at, _)| *at);
     }
 }
 

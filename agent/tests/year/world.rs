@@ -16,7 +16,7 @@ use collectors::{
 use serde_json::{Value, json};
 use signing::time::{Utc, rfc3339};
 
-use crate::scenario::{Act, JobPlan, Minute, Reads, Scenario};
+use crate::scenario::{Act, DEADLINE, JobPlan, Minute, Reads, Scenario};
 
 /// Whole minutes of waiting that a slow answer takes.
 pub const SLOW: Minute = 55;
@@ -81,7 +81,7 @@ impl Reader {
             title: plan.collector.into(),
             source: "test".into(),
             schedule: "@hourly".into(),
-            deadline: Duration::from_secs(3600),
+            deadline: minutes(DEADLINE),
             needs: Vec::new(),
             kinds: vec![plan.reads.kind().into()],
             checks: plan.checks(),
