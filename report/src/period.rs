@@ -95,7 +95,9 @@ pub enum ReportError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// HIPAA without a role.
-    #[error("the controls in force name no role under HIPAA: covered entity or business associate")]
+    #[error(
+        "the controls in force name no role under HIPAA; ask for hipaa:covered_entity or hipaa:business_associate, or set `hipaa: {{role: …}}` in `controls.frameworks`"
+    )]
     Role,
     /// No days at all.
     #[error("the period ends on {to}, before it begins on {from}")]

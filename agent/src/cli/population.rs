@@ -189,9 +189,13 @@ fn header_of(verdict: &Verdict, compared: &Compared) -> Vec<u8> {
 /// The population for a person: what was not observed is never left out.
 pub(super) fn text(compared: &Compared) -> String {
     let Collected { from, to, as_of, population, list, completeness, .. } = &compared.collected;
+    let mut of = population.of.as_str();
+    if population.count == 1 {
+        of = of.strip_suffix('s').unwrap_or(of);
+    }
     let of = match &population.kind {
-        Some(kind) => format!("{} of the kind {}", population.of.as_str(), safe(kind)),
-        None => population.of.as_str().to_owned(),
+        Some(kind) => format!("{of} of the kind {}", safe(kind)),
+        None => of.to_owned(),
     };
     let mut text = format!(
         "population {}: {} {of}, {} to {}\nsha256     {}\nread from  {} entries, judged up to {}\n",

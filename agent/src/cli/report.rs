@@ -316,11 +316,12 @@ fn occurrences(report: &Report) -> String {
         ("OPERATED", right),
         ("DEVIATION", right),
         ("NOT OBSERVED", right),
+        ("OPEN", right),
         ("TITLE", left),
     ];
     let rows = report.controls.iter().map(|control| {
         let counts = &control.counts;
-        let numbers = [counts.required, counts.operated, counts.deviation, counts.not_observed];
+        let numbers = [counts.required, counts.operated, counts.deviation, counts.not_observed, counts.open];
         let mut row = vec![safe(&control.id)];
         row.extend(numbers.iter().map(ToString::to_string));
         row.push(match counts.is_evidenced() {

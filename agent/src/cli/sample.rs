@@ -92,7 +92,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let collected = &compared.collected;
     let choice = match (&args.ids, &args.seed) {
         (Some(ids), _) => {
-            let text = fs::read_to_string(ids).with_context(|| ids.display().to_string())?;
+            let text =
+                fs::read_to_string(ids).with_context(|| format!("the ids in {} cannot be read", ids.display()))?;
             Choice::Ids(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
         }
         (None, Some(seed)) => {
@@ -111,7 +112,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     out.write_all(text(&compared).as_bytes())?;
     let place = args.output.display();
-    writeln!(out, "sample     {} items, in {place}", drawn.sample.items.len())?;
+    let items = drawn.sample.items.len();
+    writeln!(out, "sample     {items} {}, in {place}", if items == 1 { "item" } else { "items" })?;
     for note in &drawn.sample.notes {
         writeln!(out, "           {}", safe(note))?;
     }
