@@ -110,6 +110,10 @@ fn nothing_is_asked_of_a_network_and_the_policy_forbids_it() {
 #[test]
 fn an_archive_that_is_not_intact_says_so_before_anything_else() {
     let mut report = awkward("plain");
+    let limits = report.integrity.limits.len();
+    let says = format!("Archive intact Verification found nothing wrong, with {limits} limit");
+    assert!(limits > 0 && text(&said(&report)).contains(&says));
+    report.integrity.limits.clear();
     assert!(text(&said(&report)).contains("Archive intact Verification found nothing wrong."));
     report.integrity.intact = false;
     report.integrity.findings = vec![Finding {
