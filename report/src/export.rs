@@ -33,6 +33,8 @@ use crate::{
 pub const OPEN: usize = 64;
 /// Bytes of rows that wait to be written, about.
 pub const HELD: usize = 64 * 1024 * 1024;
+/// Lines that cannot be exported of which each is named.
+pub const NAMED: usize = 100;
 
 /// What is exported.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,10 @@ pub struct Exported {
     pub unread: u64,
     /// Entries that verification refuses.
     pub refused: u64,
+    /// Lines of records that are no JSON object: they are in no table.
+    pub bad_lines: u64,
+    /// Of those the first [`NAMED`], in words.
+    pub bad_lines_named: Vec<String>,
 }
 
 /// Where files are made: by a name with slashes, each name once.
@@ -232,11 +238,22 @@ impl Export<'_, '_> {
         Ok(())
     }
 
-    fn records(&mut self, run: &RunRead, kind: &str, lines: &pass::Lines) -> Result<(), PassError> {
-        let (job, (_, digest)) = (run.job(), run.bundle());
-        for line in lines.bytes()?.lines() {
+    /// Writes the records of a kind. Gives the first line that is no JSON object.
+    fn records(&mut self, run: &RunRead, kind: &str, lines: &pass::Lines) -> Result<Option<String>, PassError> {
+        let (job, (bundle, digest)) = (run.job(), run.bundle());
+        let mut bad = None;
+        for (number, line) in (1_u64..).zip(lines.bytes()?.split(b'\n')) {
             let line = line?;
-            let record: Value = serde_json::from_str(&line).map_err(io::Error::from)?;
+            let record = serde_json::from_slice::<serde_json::Map<String, Value>>(&line).map(Value::Object);
+            let (Ok(record), Ok(line)) = (record, String::from_utf8(line)) else {
+                let says = format!("records/{kind}.jsonl, line {number}, is no JSON object");
+                self.made.bad_lines += 1;
+                if self.made.bad_lines_named.len() < NAMED {
+                    self.made.bad_lines_named.push(format!("entry {}, {bundle}: {says}", run.index));
+                }
+                bad.get_or_insert(says);
+                continue;
+            };
             let as_of = record["as_of"].as_str().and_then(|at| at.parse::<Utc>().ok());
             let cells = vec![
                 run.index.into(),
@@ -252,7 +269,7 @@ impl Export<'_, '_> {
             ];
             self.row(Table::Records, kind, run.at, cells)?;
         }
-        Ok(())
+        Ok(bad)
     }
 }
 
@@ -272,13 +289,17 @@ impl Listener for Export<'_, '_> {
         if !self.has(run.at, run.at) {
             return Ok(());
         }
-        let unread = match (&run.refused, &run.results, &run.records) {
+        let mut unread = match (&run.refused, &run.results, &run.records) {
             (Some(_), ..) => None,
             (None, Err(why), _) | (None, _, Err(why)) => Some(why.clone()),
             _ => None,
         };
         self.made.refused += u64::from(run.refused.is_some());
         self.made.unread += u64::from(unread.is_some());
+        for (kind, lines) in run.records.iter().filter(|_| run.refused.is_none()).flatten() {
+            let bad = self.records(run, kind, lines)?;
+            unread = unread.or(bad);
+        }
         let logged = Logged { index: run.index, statement: run.statement.clone(), leaf: run.leaf };
         let cells = receipt(&logged, run.refused.clone(), unread);
         self.row(Table::Receipts, "", run.at, cells)?;
@@ -287,11 +308,6 @@ impl Listener for Export<'_, '_> {
         }
         if let Ok(results) = &run.results {
             self.results(run, results)?;
-        }
-        if let Ok(records) = &run.records {
-            for (kind, lines) in records {
-                self.records(run, kind, lines)?;
-            }
         }
         Ok(())
     }

@@ -17,7 +17,8 @@ use verifier::{dates::Dates, plain::safe, verify::Under};
 use super::place::{Asked, Bucket};
 use crate::durable::Disk;
 
-/// Writes receipts, results and records as Parquet files by day, for query engines: exit code 0, or 1 where the archive is not intact.
+/// Writes receipts, results and records as Parquet files by day, for query engines: exit code 0, or 1 where the archive is not
+/// intact, or lines of records could not be exported.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The archive: a directory, or s3://BUCKET/PREFIX
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     tell(&args.parquet, &made, &mut out)?;
     writeln!(out, "{}", safe(&verdict.statement))?;
-    Ok(if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if verdict.intact && made.bad_lines == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn tell(directory: &Path, made: &Exported, out: &mut dyn Write) -> io::Result<()> {
@@ -70,6 +71,12 @@ fn tell(directory: &Path, made: &Exported, out: &mut dyn Write) -> io::Result<()
     }
     if made.unread > 0 {
         writeln!(out, "    {} bundles cannot be read: `receipts.unread` says why", made.unread)?;
+    }
+    if made.bad_lines > 0 {
+        writeln!(out, "    {} lines of records are not exported:", made.bad_lines)?;
+        for named in &made.bad_lines_named {
+            writeln!(out, "        {}", safe(named))?;
+        }
     }
     Ok(())
 }

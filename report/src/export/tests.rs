@@ -234,3 +234,22 @@ fn an_unread_population_is_a_row_without_an_id() {
     assert_eq!((text(result, "population_state"), text(result, "outcome")), ("cut".into(), "unknown".into()));
     assert_eq!(get(&rows(&files, "rows")[0], "record_id"), Field::Null);
 }
+
+#[test]
+fn a_line_that_is_no_record_is_named_and_counted_and_the_others_are_exported() {
+    let mut archive = Archive::new("2026-11-01");
+    archive.at("2026-11-01T00:10:00Z").plan(&[(JOB, Some(hourly()))], "started");
+    let mut run = Run::slot(JOB, "2026-11-01T01:00:00Z").user("alice", true);
+    for record in [json!({"id": "d1"}), json!("no object"), json!({"id": "d2"}), json!([1])] {
+        run = run.record("device", record);
+    }
+    let entry = archive.run(&run);
+    let (memory, verdict) = archive.verified("");
+    let (made, files, _) = exported(&memory, &verdict, &Wanted::default());
+    assert_eq!((made.bad_lines, made.unread, made.rows["records"]), (2, 0, 3));
+    let bundle = memory.bundle("2026-11-01T01:00:00Z", JOB);
+    let name = |line: u32| format!("entry {entry}, {bundle}: records/device.jsonl, line {line}, is no JSON object");
+    assert_eq!(made.bad_lines_named, [name(2), name(4)]);
+    let receipts = rows(&files, "receipts");
+    assert_eq!(text(receipts.last().unwrap(), "unread"), "records/device.jsonl, line 2, is no JSON object");
+}
