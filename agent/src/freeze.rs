@@ -14,7 +14,8 @@ use signing::{
 
 use crate::pipeline::{Pipeline, PipelineError};
 
-/// How long after a period's end its populations are frozen: by then its last slots are settled.
+/// How long after a period's end, and after the last record of it may have come, its populations are frozen: by then the last slots are
+/// settled, and a daily run has looked.
 const AFTER: TimeDelta = TimeDelta::days(1);
 
 /// When it is tried again, where it could not be done.
@@ -34,7 +35,8 @@ pub async fn log(pipeline: &Pipeline, bytes: Vec<u8>) -> Result<(), PipelineErro
     pipeline.spool_document(KIND, "populations of a period, before anybody draws", bytes).await.map(drop)
 }
 
-/// Freezes the populations of `[from, to)` once, a day after its end, unless the log has them. It ends when that is done.
+/// Freezes the populations of `[from, to)` once, a day after the longest `within_days` of its controls after its end, unless the log has
+/// them. It ends when that is done.
 ///
 /// # Cancel safety
 /// It may be dropped anywhere: what is in the spool then is logged, and what is not is made at the next start.
@@ -45,10 +47,18 @@ pub async fn keep(pipeline: Arc<Pipeline>, (from, to): (Utc, Utc)) {
         clock.sleep_until(at).await;
         let reader = pipeline.options().archive.reader();
         let trust = pipeline.options().keys.now().set.root.fingerprint();
-        let made = tokio::task::spawn_blocking(move || made(&*reader, &trust, (from, to))).await;
+        let now = clock.now();
+        let made = tokio::task::spawn_blocking(move || made(&*reader, &trust, (from, to), now)).await;
         let done = match made {
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some(document))) => log(&pipeline, document.to_bytes()).await.map_err(|error| chain(&error)),
+            Ok(Ok(Made::Nothing)) => return,
+            Ok(Ok(Made::Early(due))) => {
+                tracing::info!("the populations of the period are frozen from {} on", rfc3339(due));
+                at = due;
+                continue;
+            }
+            Ok(Ok(Made::Document(document))) => {
+                log(&pipeline, document.to_bytes()).await.map_err(|error| chain(&error))
+            }
             Ok(Err(why)) => Err(why),
             Err(error) => Err(error.to_string()),
         };
@@ -63,8 +73,17 @@ pub async fn keep(pipeline: Arc<Pipeline>, (from, to): (Utc, Utc)) {
     }
 }
 
-/// The document of a period that is over; `None`: the log has it, or no control has a population.
-fn made(reader: &dyn Reader, trust: &str, (from, to): (Utc, Utc)) -> Result<Option<PopulationDocument>, String> {
+/// What there is to log of a period that is over.
+enum Made {
+    /// The log has it, or no control has a population.
+    Nothing,
+    /// Records of it may still come; not before this instant.
+    Early(Utc),
+    /// This.
+    Document(Box<PopulationDocument>),
+}
+
+fn made(reader: &dyn Reader, trust: &str, (from, to): (Utc, Utc), now: Utc) -> Result<Made, String> {
     let verdict = verify::verify(reader, &Options::trusting(trust), &|_| {}).map_err(|error| error.to_string())?;
     if !verdict.intact {
         return Err(format!("{}; `evidenced verify` tells more", verdict.statement));
@@ -75,8 +94,18 @@ fn made(reader: &dyn Reader, trust: &str, (from, to): (Utc, Utc)) -> Result<Opti
     let ledger = Ledger::new(reader, &verdict).map_err(|error| chain(&error))?;
     let logged = population::logged(&ledger).map_err(|error| chain(&error))?;
     if logged.iter().any(|logged| (logged.document.from, logged.document.to) == (from, to)) {
-        return Ok(None);
+        return Ok(Made::Nothing);
+    }
+    let settled = population::settled(&ledger, from, to).map_err(|error| chain(&error))?;
+    if now < settled + AFTER {
+        return Ok(Made::Early(settled + AFTER));
+    }
+    if at < settled {
+        return Err(format!(
+            "nothing was logged since {}, until when records of the period may come",
+            rfc3339(settled)
+        ));
     }
     let all = population::all(&ledger, from, to, at).map_err(|error| chain(&error))?;
-    Ok(population::document(&ledger, &all))
+    Ok(population::document(&ledger, &all).map_or(Made::Nothing, |document| Made::Document(Box::new(document))))
 }

@@ -29,7 +29,7 @@ fn main() {
             program: "cost".into(),
         };
         let ledger = Ledger::new(&reader, &verdict).unwrap();
-        let made = report(&ledger, &question, &mut |_| Ok(())).unwrap();
+        let made = report(&ledger, &question, &mut ()).unwrap();
         let mut out = BufWriter::new(tempfile::tempfile().unwrap());
         serde_json::to_writer(&mut out, &made).unwrap();
         out.flush().unwrap();

@@ -12,8 +12,12 @@ use chrono::SecondsFormat;
 use serde::Serialize;
 use signing::time::Utc;
 
-pub use self::tables::{DRIFT, TABLES};
-use crate::model::{DriftEvent, Report};
+pub use self::tables::{DRIFT, OCCURRENCES, TABLES};
+use crate::{
+    model::{DriftEvent, Occurrence, Report},
+    pass::PassError,
+    period::Streams,
+};
 
 /// A table.
 pub struct Table {
@@ -40,38 +44,44 @@ pub fn write(report: &Report, table: &Table, out: &mut dyn Write) -> io::Result<
     rows.writer.flush()
 }
 
-/// [`DRIFT`] of every event as it comes: a report lists the first ones alone.
-pub struct DriftSheet<'a>(Rows<'a>);
+/// [`DRIFT`] and [`OCCURRENCES`], written as the report is made: the report itself lists the first ones alone.
+pub struct Sheets<'a> {
+    drift: Rows<'a>,
+    occurrences: Rows<'a>,
+}
 
-impl std::fmt::Debug for DriftSheet<'_> {
+impl std::fmt::Debug for Sheets<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DriftSheet")
+        f.write_str("Sheets")
     }
 }
 
-impl<'a> DriftSheet<'a> {
-    /// Begins with the header.
+impl<'a> Sheets<'a> {
+    /// Begins both with their headers.
     ///
     /// # Errors
-    /// The writer's.
-    pub fn new(out: &'a mut dyn Write) -> io::Result<Self> {
-        Rows::new(&DRIFT, out).map(Self)
-    }
-
-    /// Writes the next event.
-    ///
-    /// # Errors
-    /// The writer's.
-    pub fn push(&mut self, event: &DriftEvent) -> io::Result<()> {
-        tables::drift(event, &mut self.0)
+    /// The writers'.
+    pub fn new(drift: &'a mut dyn Write, occurrences: &'a mut dyn Write) -> io::Result<Self> {
+        Ok(Self { drift: Rows::new(&DRIFT, drift)?, occurrences: Rows::new(&OCCURRENCES, occurrences)? })
     }
 
     /// Writes what is left.
     ///
     /// # Errors
-    /// The writer's.
+    /// The writers'.
     pub fn finish(mut self) -> io::Result<()> {
-        self.0.writer.flush()
+        self.drift.writer.flush()?;
+        self.occurrences.writer.flush()
+    }
+}
+
+impl Streams for Sheets<'_> {
+    fn drift(&mut self, event: &DriftEvent) -> Result<(), PassError> {
+        Ok(tables::drift(event, &mut self.drift)?)
+    }
+
+    fn occurrence(&mut self, control: &str, occurrence: &Occurrence) -> Result<(), PassError> {
+        Ok(tables::occurrence(control, occurrence, &mut self.occurrences)?)
     }
 }
 
@@ -204,12 +214,16 @@ mod tests {
     }
 
     #[test]
-    fn drift_beyond_the_report_is_written_by_the_same_header() {
+    fn what_is_beyond_the_report_is_written_by_the_same_headers() {
         let report = example();
-        let mut out = Vec::new();
-        let mut sheet = DriftSheet::new(&mut out).unwrap();
-        report.drift.iter().for_each(|event| sheet.push(event).unwrap());
-        sheet.finish().unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), table(&report, "drift"));
+        let (mut drift, mut occurrences) = (Vec::new(), Vec::new());
+        let mut sheets = Sheets::new(&mut drift, &mut occurrences).unwrap();
+        report.drift.iter().for_each(|event| sheets.drift(event).unwrap());
+        for control in &report.controls {
+            control.occurrences.iter().for_each(|one| sheets.occurrence(&control.id, one).unwrap());
+        }
+        sheets.finish().unwrap();
+        assert_eq!(String::from_utf8(drift).unwrap(), table(&report, "drift"));
+        assert_eq!(String::from_utf8(occurrences).unwrap(), table(&report, "occurrences"));
     }
 }

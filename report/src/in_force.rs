@@ -180,6 +180,15 @@ pub fn scope(control: &Control, set: &ControlSet) -> Scope {
     scope
 }
 
+/// Jobs that would be in scope of a control and are switched off, each with the reason, sorted.
+pub fn left_out(control: &Control, set: &ControlSet) -> Vec<(Job, String)> {
+    let supporting = set.scope.iter().filter(|scoped| !supporting(control, scoped).is_empty());
+    let mut left_out: Vec<_> =
+        supporting.filter_map(|scoped| Some((scoped.job.parse().ok()?, scoped.off.clone()?))).collect();
+    left_out.sort();
+    left_out
+}
+
 /// The checks of a job that support a control.
 pub fn supporting(control: &Control, scoped: &ScopedJob) -> Vec<ScopedCheck> {
     scoped.checks.iter().filter(|check| control.is_supported_by(&scoped.job, check)).cloned().collect()
@@ -295,7 +304,7 @@ pub fn controls_within(in_force: &InForce, from: Utc, to: Utc) -> BTreeMap<Strin
 }
 
 /// The sets that count within `[from, to)`.
-fn within(in_force: &InForce, from: Utc, to: Utc) -> impl Iterator<Item = &Put> {
+pub fn within(in_force: &InForce, from: Utc, to: Utc) -> impl Iterator<Item = &Put> {
     let first = in_force.place(from).unwrap_or_default();
     let all = in_force.puts.iter().enumerate().skip(first);
     all.take_while(move |(place, put)| *place == first || put.from < to).map(|(_, put)| put)

@@ -17,12 +17,12 @@ use signing::{layout::Job, time::Utc};
 
 pub use self::answers::{Answers, Verdict};
 use self::{
-    dated::{Dated, Fate, Look, State},
+    dated::{Dated, Fate, Kept, Look, State},
     units::Unit,
 };
 use crate::{
     days::Told,
-    in_force::{InForce, Scope, controls_within, scope},
+    in_force::{InForce, Scope, controls_within, left_out, scope},
     model::{Observation, ObservedCheck, Occurrence, OccurrenceCounts, OccurrenceState, Part},
     parts::parts,
     pass::{Kinds, Listener, Needs, PassError, RunHead, RunRead},
@@ -31,12 +31,17 @@ use crate::{
 /// The most occurrences by event that are listed for a control.
 pub const MOST_LISTED: usize = 10_000;
 
+/// Takes every occurrence with its control's id, in the order of ids, then of jobs and times: of events a report lists the first alone.
+pub type Each<'a> = dyn FnMut(&str, &Occurrence) -> Result<(), PassError> + 'a;
+
 /// What is in force for a control by one of the sets.
 #[derive(Debug, Clone)]
 struct Terms {
     frequency: Frequency,
     dated_by: Option<DatedBy>,
     scope: Scope,
+    /// Jobs that would be in scope and are switched off, with the reason.
+    left_out: Vec<(Job, String)>,
 }
 
 impl Terms {
@@ -54,6 +59,20 @@ impl Terms {
     /// Whether each event counts by itself.
     fn by_event(&self) -> bool {
         matches!(self.frequency, Frequency::PerEvent | Frequency::AsNeeded)
+    }
+
+    /// What a unit is in which no job was in scope; `None`: it is not known how often it had to operate.
+    fn unread(&self, open: bool) -> Option<State> {
+        if !self.scope.is_empty() || self.by_event() {
+            return None;
+        }
+        if open {
+            return Some(State::without(OccurrenceState::Open, ""));
+        }
+        let off = self.left_out.iter().map(|(job, why)| format!("{job} was switched off: {why}"));
+        let off = off.collect::<Vec<_>>().join("; ");
+        let reason = if off.is_empty() { "no job reads it".to_owned() } else { format!("no job reads it: {off}") };
+        Some(State::without(OccurrenceState::NotObserved, &reason))
     }
 }
 
@@ -160,7 +179,8 @@ impl<'a> Occurrences<'a> {
                 .map(|put| {
                     let control = put.set.controls.iter().find(|control| control.id == id)?;
                     let (frequency, dated_by) = (control.frequency, control.dated_by.clone());
-                    Some(Arc::new(Terms { frequency, dated_by, scope: scope(control, &put.set) }))
+                    let (scope, left_out) = (scope(control, &put.set), left_out(control, &put.set));
+                    Some(Arc::new(Terms { frequency, dated_by, scope, left_out }))
                 })
                 .collect();
             for (job, _) in terms.iter().flatten().flat_map(|terms| &terms.scope) {
@@ -181,7 +201,10 @@ impl<'a> Occurrences<'a> {
 
     /// Counts what was seen, once the log has been read. `known` is up to when the log tells what came: occurrences that are dated by
     /// records may still be seen to have come after the period.
-    pub fn finish(self, told: &Told, known: Utc) -> Vec<Counted> {
+    ///
+    /// # Errors
+    /// What `each` fails with.
+    pub fn finish(self, told: &Told, known: Utc, each: &mut Each<'_>) -> Result<Vec<Counted>, PassError> {
         let Self { in_force, from, to, as_of, tracked, .. } = self;
         let count = |control: Tracked| {
             let mut counted = Counted {
@@ -194,11 +217,28 @@ impl<'a> Occurrences<'a> {
                 undated: Vec::new(),
                 id: control.id.clone(),
             };
-            control.count(in_force, told, (from, to), (as_of, known), &mut counted);
-            counted.occurrences.sort_by(|a, b| (&a.job, a.from, &a.record).cmp(&(&b.job, b.from, &b.record)));
-            counted
+            control.count(in_force, told, (from, to), (as_of, known), &mut counted, each)?;
+            Ok(counted)
         };
         tracked.into_iter().map(count).collect()
+    }
+}
+
+/// An occurrence before it has its part.
+#[derive(Debug)]
+struct Draft<'a> {
+    job: Option<&'a Job>,
+    from: Utc,
+    to: Utc,
+    runs: u32,
+    state: State,
+    /// It is of one event.
+    event: bool,
+}
+
+impl Draft<'_> {
+    fn key(&self) -> (Utc, &Option<String>) {
+        (self.from, &self.state.record)
     }
 }
 
@@ -210,74 +250,130 @@ impl Tracked {
         (from, to): (Utc, Utc),
         (as_of, known): (Utc, Utc),
         counted: &mut Counted,
-    ) {
+        each: &mut Each<'_>,
+    ) -> Result<(), PassError> {
+        let sorted: BTreeMap<&Job, Vec<(&str, &Kept)>> =
+            self.dated.iter().map(|(job, dated)| (job, dated.sorted())).collect();
+        let mut units = self.units(in_force, told, (as_of, known), &sorted);
+        for job in sorted.keys() {
+            units.entry(Some(*job)).or_default();
+        }
+        for (job, mut units) in units {
+            let mut records = [].as_slice();
+            if let Some((job, dated)) = job.and_then(|job| self.dated.get_key_value(job)) {
+                records = &sorted[job];
+                units.extend(self.undated(in_force, (job, dated), (from, to), &mut counted.undated));
+                let by_event = self.terms.iter().flatten().any(|terms| terms.by_event());
+                counted.by_events.push((job.clone(), by_event));
+            }
+            units.sort_by(|one, other| one.key().cmp(&other.key()));
+            let mut units = units.into_iter().peekable();
+            for (id, kept) in records {
+                let Some(event) = job.and_then(|job| self.event(in_force, job, id, kept)) else { continue };
+                while let Some(unit) = units.next_if(|unit| unit.key() <= event.key()) {
+                    counted.add(unit, each)?;
+                }
+                counted.add(event, each)?;
+            }
+            units.try_for_each(|unit| counted.add(unit, each))?;
+        }
+        Ok(())
+    }
+
+    /// Units of time, by job.
+    fn units<'a>(
+        &'a self,
+        in_force: &InForce,
+        told: &Told,
+        (as_of, known): (Utc, Utc),
+        sorted: &BTreeMap<&Job, Vec<(&str, &Kept)>>,
+    ) -> BTreeMap<Option<&'a Job>, Vec<Draft<'a>>> {
         let nothing = Dated::default();
-        let dated = |job: &Job| self.dated.get(job).unwrap_or(&nothing);
-        let sorted: BTreeMap<&Job, _> = self.dated.iter().map(|(job, dated)| (job, dated.sorted())).collect();
+        let mut units: BTreeMap<Option<&Job>, Vec<Draft<'_>>> = BTreeMap::new();
         for (place, unit) in self.units.iter().enumerate() {
             let Some(terms) = &self.terms[unit.put] else { continue };
+            let (from, to) = (unit.from, unit.to);
+            let open = unit.cut || to > as_of;
+            if let Some(state) = terms.unread(open) {
+                let draft = Draft { job: None, from, to, runs: 0, state, event: false };
+                units.entry(None).or_default().push(draft);
+            }
             for ((job, checks), seen) in terms.scope.iter().zip(&self.seen[place]) {
                 let state = match terms.dated(checks) {
                     Some(_) if terms.by_event() => continue,
                     None if terms.frequency == Frequency::AsNeeded => continue,
                     Some(by) => {
                         let all = sorted.get(job).map_or(&[][..], Vec::as_slice);
-                        let start = all.partition_point(|(_, kept)| kept.at < unit.from);
-                        let end = all.partition_point(|(_, kept)| kept.at < unit.to);
-                        dated(job).unit(job, (place, unit), by, &all[start..end], known)
+                        let start = all.partition_point(|(_, kept)| kept.at < from);
+                        let end = all.partition_point(|(_, kept)| kept.at < to);
+                        let dated = self.dated.get(job).unwrap_or(&nothing);
+                        dated.unit(job, (place, unit), by, &all[start..end], known)
                     }
-                    None => seen.state(unit.cut || unit.to > as_of, || no_run(in_force, told, job, unit)),
+                    None => seen.state(open, || no_run(in_force, told, job, unit)),
                 };
-                counted.add(job, (unit.from, unit.to), seen.runs, state, false);
+                let draft = Draft { job: Some(job), from, to, runs: seen.runs, state, event: false };
+                units.entry(Some(job)).or_default().push(draft);
             }
         }
-        for (job, records) in &sorted {
-            for (id, kept) in records {
-                let Some(terms) = in_force.place(kept.at).and_then(|put| self.terms[put].as_ref()) else { continue };
-                if !terms.by_event() || terms.checks(job).and_then(|checks| terms.dated(checks)).is_none() {
-                    continue;
-                }
-                let state = match kept.fate {
-                    Fate::Fail => OccurrenceState::Deviation,
-                    Fate::Unknown => OccurrenceState::NotObserved,
-                    Fate::Pass => OccurrenceState::Operated,
-                    Fate::Exempt => OccurrenceState::NoOccasion,
-                    Fate::Outside => continue,
-                };
-                let (entry, reason) = (Some(kept.entry), kept.reason.to_string());
-                let state = State { state, entry, record: Some((*id).to_owned()), reason };
-                counted.add(job, (kept.at, kept.at), 1, state, true);
-            }
-            for (id, seen, entry) in dated(job).undated(from, to) {
-                let text = format!("{job}: the date of {id} cannot be read");
-                let by_event =
-                    in_force.place(seen).and_then(|put| self.terms[put].as_ref()).is_some_and(|t| t.by_event());
-                if by_event {
-                    let not_observed = State::without(OccurrenceState::NotObserved, "its date cannot be read");
-                    let state = State { entry: Some(entry), record: Some(id.to_owned()), ..not_observed };
-                    counted.add(job, (seen, seen), 1, state, true);
-                }
-                counted.undated.push(text);
-            }
-            let by_event = self.terms.iter().flatten().any(|terms| terms.by_event());
-            counted.by_events.push(((*job).clone(), by_event));
+        units
+    }
+
+    /// A record as an occurrence of its own, where what was in force at its date counts each.
+    fn event<'a>(&self, in_force: &InForce, job: &'a Job, id: &str, kept: &Kept) -> Option<Draft<'a>> {
+        let terms = self.terms[in_force.place(kept.at)?].as_ref()?;
+        if !terms.by_event() || terms.checks(job).and_then(|checks| terms.dated(checks)).is_none() {
+            return None;
         }
+        let state = match kept.fate {
+            Fate::Fail => OccurrenceState::Deviation,
+            Fate::Unknown => OccurrenceState::NotObserved,
+            Fate::Pass => OccurrenceState::Operated,
+            Fate::Exempt => OccurrenceState::NoOccasion,
+            Fate::Outside => return None,
+        };
+        let (entry, reason) = (Some(kept.entry), kept.reason.to_string());
+        let state = State { state, entry, record: Some(id.to_owned()), reason };
+        Some(Draft { job: Some(job), from: kept.at, to: kept.at, runs: 1, state, event: true })
+    }
+
+    /// Records of a job that cannot be dated, where each event counts; of all of them, words.
+    fn undated<'a>(
+        &self,
+        in_force: &InForce,
+        (job, dated): (&'a Job, &Dated),
+        (from, to): (Utc, Utc),
+        says: &mut Vec<String>,
+    ) -> Vec<Draft<'a>> {
+        let mut found = Vec::new();
+        for (id, seen, entry) in dated.undated(from, to) {
+            let by_event = in_force.place(seen).and_then(|put| self.terms[put].as_ref()).is_some_and(|t| t.by_event());
+            if by_event {
+                let not_observed = State::without(OccurrenceState::NotObserved, "its date cannot be read");
+                let state = State { entry: Some(entry), record: Some(id.to_owned()), ..not_observed };
+                found.push(Draft { job: Some(job), from: seen, to: seen, runs: 1, state, event: true });
+            }
+            says.push(format!("{job}: the date of {id} cannot be read"));
+        }
+        found
     }
 }
 
 impl Counted {
-    fn add(&mut self, job: &Job, (from, to): (Utc, Utc), runs: u32, state: State, event: bool) {
+    fn add(&mut self, draft: Draft<'_>, each: &mut Each<'_>) -> Result<(), PassError> {
+        let Draft { job, from, to, runs, state: State { state, entry, record, reason }, event } = draft;
         let part = self.parts.iter().rposition(|part| part.from <= from).unwrap_or_default();
-        add(&mut self.counts, state.state);
+        add(&mut self.counts, state);
         if let Some(part) = self.parts.get_mut(part) {
-            add(&mut part.counts, state.state);
+            add(&mut part.counts, state);
         }
+        let occurrence = Occurrence { job: job.cloned(), from, to, state, part, runs, entry, record, reason };
+        each(&self.id, &occurrence)?;
         if event && self.occurrences.len() >= MOST_LISTED {
             self.more += 1;
-            return;
+        } else {
+            self.occurrences.push(occurrence);
         }
-        let State { state, entry, record, reason } = state;
-        self.occurrences.push(Occurrence { job: job.clone(), from, to, state, part, runs, entry, record, reason });
+        Ok(())
     }
 }
 

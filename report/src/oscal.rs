@@ -15,7 +15,7 @@ use std::{
 
 use chrono::{SecondsFormat, TimeDelta};
 use serde::Serialize;
-use signing::time::Utc;
+use signing::{layout::Job, time::Utc};
 
 use self::{
     text::{Id, Line, Markup, Plain, Token},
@@ -303,15 +303,18 @@ impl<'a> Maker<'a> {
     fn observations(&self, control: &ControlReport) -> Vec<Observation> {
         let mut made: Vec<Observation> = Vec::new();
         for (number, part) in control.parts.iter().enumerate() {
-            let jobs: BTreeSet<_> = part.scope.iter().map(|(job, _)| job.as_str()).collect();
+            let mut jobs: BTreeSet<Option<&str>> = part.scope.iter().map(|(job, _)| Some(job.as_str())).collect();
+            if control.occurrences.iter().any(|of| of.part == number && of.job.is_none()) {
+                jobs.insert(None);
+            }
             made.extend(jobs.into_iter().map(|job| self.over_part(control, number, part, job)));
         }
         made.extend(control.observations.iter().map(|of| self.at_instant(control, of)));
         made
     }
 
-    fn over_part(&self, control: &ControlReport, part: usize, stretch: &Stretch, job: &str) -> Observation {
-        let mine = || control.occurrences.iter().filter(|of| of.part == part && of.job.as_str() == job);
+    fn over_part(&self, control: &ControlReport, part: usize, stretch: &Stretch, job: Option<&str>) -> Observation {
+        let mine = || control.occurrences.iter().filter(|of| of.part == part && job_of(of) == job);
         let count = |state| mine().filter(|of| of.state == state).count() as u64;
         let (operated, deviation) = (count(OccurrenceState::Operated), count(OccurrenceState::Deviation));
         let not_observed = count(OccurrenceState::NotObserved);
@@ -329,7 +332,13 @@ impl<'a> Maker<'a> {
         }
         Observation {
             uuid: self.id("observation", &part_name(control, part, job)),
-            title: Line::new(&format!("{} in {job}, {} to {}", control.id, time(stretch.from), time(stretch.to))),
+            title: Line::new(&format!(
+                "{} in {}, {} to {}",
+                control.id,
+                job.unwrap_or("no job"),
+                time(stretch.from),
+                time(stretch.to)
+            )),
             description: Markup::paragraphs(&paragraphs),
             props: vec![
                 prop("control", &control.id),
@@ -346,7 +355,7 @@ impl<'a> Maker<'a> {
             methods: ["EXAMINE"],
             types: ["control-objective"],
             origins: self.origins(),
-            subjects: vec![self.subject(job)],
+            subjects: job.into_iter().map(|job| self.subject(job)).collect(),
             relevant_evidence: mine()
                 .filter(|of| of.state != OccurrenceState::Open)
                 .map(|of| self.relevant(of))
@@ -463,8 +472,12 @@ fn target(control: &ControlReport) -> Token {
     Token::new("", &control.id).with(STATEMENT)
 }
 
-fn part_name(control: &ControlReport, part: usize, job: &str) -> String {
-    let stretch = &control.parts[part];
+fn job_of(of: &Occurrence) -> Option<&str> {
+    of.job.as_ref().map(Job::as_str)
+}
+
+fn part_name(control: &ControlReport, part: usize, job: Option<&str>) -> String {
+    let (stretch, job) = (&control.parts[part], job.unwrap_or_default());
     format!("{}\n{}\n{}\n{job}", control.id, time(stretch.from), time(stretch.to))
 }
 

@@ -6,7 +6,7 @@ use controls::{Control, ControlSet, DatedBy, Frequency, ScopedCheck};
 use signing::{digest::Digest, layout::Job, time::Utc};
 
 use crate::{
-    in_force::{InForce, Put, scope, supporting},
+    in_force::{InForce, Put, left_out, scope},
     model::{OccurrenceCounts, Part},
 };
 
@@ -33,10 +33,6 @@ impl Terms {
         let checks = scope(control, set);
         let version =
             |job: &Job| set.scope.iter().find(|scoped| scoped.job == job.as_str()).map(|scoped| scoped.version);
-        let left_out = set.scope.iter().filter(|scoped| !supporting(control, scoped).is_empty());
-        let mut left_out: Vec<_> =
-            left_out.filter_map(|scoped| Some((scoped.job.parse().ok()?, scoped.off.clone()?))).collect();
-        left_out.sort();
         Self {
             documented,
             statement: control.statement.clone(),
@@ -45,7 +41,7 @@ impl Terms {
             scope: checks.iter().map(|(job, _)| (job.clone(), digest(job))).collect(),
             versions: checks.iter().filter_map(|(job, _)| Some((job.clone(), version(job)?))).collect(),
             checks,
-            left_out,
+            left_out: left_out(control, set),
         }
     }
 

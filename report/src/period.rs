@@ -17,8 +17,8 @@ use crate::{
     in_force::{InForce, controls_within, jobs_within},
     ledger::{Ledger, LedgerError},
     model::{
-        ControlReport, Deviation, DriftEvent, FORMAT, Integrity, JobReport, Observation, OccurrenceCounts, Part,
-        Report, SectionText, View,
+        ControlReport, Deviation, DriftEvent, FORMAT, Integrity, JobReport, Observation, Occurrence, OccurrenceCounts,
+        Part, Report, SectionText, View,
     },
     occurrences::{Counted, Observations, Occurrences},
     parts::parts,
@@ -109,14 +109,32 @@ pub enum ReportError {
     },
 }
 
-/// Takes every event of drift, in the log's order: of a report only the notable and the first are part.
-pub type Drifts<'a> = dyn FnMut(&DriftEvent) -> Result<(), PassError> + 'a;
+/// Takes all of what a report lists only in part.
+pub trait Streams {
+    /// The next event of drift, in the log's order.
+    ///
+    /// # Errors
+    /// [`PassError`] ends the report.
+    fn drift(&mut self, _event: &DriftEvent) -> Result<(), PassError> {
+        Ok(())
+    }
+
+    /// The next occurrence, in the order of controls, jobs and times.
+    ///
+    /// # Errors
+    /// [`PassError`] ends the report.
+    fn occurrence(&mut self, _control: &str, _occurrence: &Occurrence) -> Result<(), PassError> {
+        Ok(())
+    }
+}
+
+impl Streams for () {}
 
 /// Makes the report.
 ///
 /// # Errors
-/// A log that cannot be read, or changed since verification; a period without days; what `drifts` fails with.
-pub fn report(ledger: &Ledger<'_>, question: &Question, drifts: &mut Drifts<'_>) -> Result<Report, ReportError> {
+/// A log that cannot be read, or changed since verification; a period without days; what `streams` fails with.
+pub fn report(ledger: &Ledger<'_>, question: &Question, streams: &mut dyn Streams) -> Result<Report, ReportError> {
     let in_force = InForce::read(ledger)?;
     let verdict = ledger.verdict();
     let newest = verdict.as_of.or(verdict.newest_entry_at).unwrap_or(Utc::MIN_UTC);
@@ -125,9 +143,9 @@ pub fn report(ledger: &Ledger<'_>, question: &Question, drifts: &mut Drifts<'_>)
             let (start, end) = bounds(from, to).ok_or(ReportError::Period { from, to })?;
             let known = as_of.unwrap_or(newest);
             let time = Time { from: start, to: end, as_of: known.min(end), known, until: as_of };
-            period(ledger, &in_force, question, &time, drifts)?
+            period(ledger, &in_force, question, &time, streams)?
         }
-        Asked::At(at) => instant(ledger, &in_force, question, at, drifts)?,
+        Asked::At(at) => instant(ledger, &in_force, question, at, streams)?,
     };
     report.evidence = evidence::cited(ledger, &report)?;
     Ok(report)
@@ -153,21 +171,22 @@ fn period(
     in_force: &InForce,
     question: &Question,
     time: &Time,
-    drifts: &mut Drifts<'_>,
+    streams: &mut dyn Streams,
 ) -> Result<Report, ReportError> {
     let &Time { from, to, as_of, known, until } = time;
     let mut days = Days::new(from, to);
     let mut occurrences = Occurrences::new(in_force, from, to, as_of);
     let found = {
         let supported = |job: &Job, check: &controls::CheckResult, at: Utc| in_force.controls_of(at, job, &check.id);
-        let mut sights = Sights::new(ledger, (from, to), MOST_DRIFT, &supported, drifts);
+        let mut drifts = |event: &DriftEvent| streams.drift(event);
+        let mut sights = Sights::new(ledger, (from, to), MOST_DRIFT, &supported, &mut drifts);
         let mut until_end = Until { until: to, listener: &mut sights };
         let listeners: &mut [&mut dyn Listener] = &mut [&mut days, &mut occurrences, &mut until_end];
         pass(ledger, until.map_or(Utc::MAX_UTC, |until| until + INSTANT), listeners)?;
         sights.finish()
     };
     let told = days.finish(known);
-    let counted = occurrences.finish(&told, known);
+    let counted = occurrences.finish(&told, known, &mut |control, one| streams.occurrence(control, one))?;
     let last = controls_within(in_force, from, to);
     let controls: Vec<ControlReport> = counted
         .into_iter()
@@ -197,12 +216,13 @@ fn instant(
     in_force: &InForce,
     question: &Question,
     at: Utc,
-    drifts: &mut Drifts<'_>,
+    streams: &mut dyn Streams,
 ) -> Result<Report, ReportError> {
     let mut observations = Observations::new(in_force, at);
     let found = {
         let supported = |job: &Job, check: &controls::CheckResult, at: Utc| in_force.controls_of(at, job, &check.id);
-        let mut sights = Sights::new(ledger, (at, at + INSTANT), MOST_DRIFT, &supported, drifts);
+        let mut drifts = |event: &DriftEvent| streams.drift(event);
+        let mut sights = Sights::new(ledger, (at, at + INSTANT), MOST_DRIFT, &supported, &mut drifts);
         pass(ledger, at + INSTANT, &mut [&mut observations, &mut sights])?;
         sights.finish()
     };

@@ -10,6 +10,7 @@ pub mod sampling;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use controls::{Control, Frequency};
 use signing::{
     layout::Job,
@@ -19,7 +20,7 @@ use signing::{
 };
 
 use crate::{
-    in_force::{InForce, controls_within, scope, supporting},
+    in_force::{InForce, controls_within, scope, supporting, within},
     ledger::{Ledger, LedgerError},
     pass::PassError,
 };
@@ -136,7 +137,7 @@ fn one(
         Of::Items | Of::Events => Some(kind(in_force, &control, question)?),
     };
     let jobs = jobs(in_force, question);
-    if jobs.is_empty() {
+    if jobs.is_empty() && (of != Of::Occurrences || control.frequency == Frequency::AsNeeded) {
         let says = format!("no job was in scope of {} within the period: it has no population", control.id);
         return Err(PopulationError::Question(says));
     }
@@ -242,8 +243,19 @@ fn completeness(population: &Population, list: &List, says: &[String]) -> String
 }
 
 fn jobs_of(gaps: &[Gap]) -> String {
-    let jobs: BTreeSet<&str> = gaps.iter().map(|gap| gap.job.as_str()).collect();
+    let jobs: BTreeSet<&str> = gaps.iter().map(Gap::job_name).collect();
     jobs.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Up to when records may come that date occurrences of the period `[from, to)`: the longest `within_days` of what was in force after its end.
+///
+/// # Errors
+/// A log that cannot be read.
+pub fn settled(ledger: &Ledger<'_>, from: Utc, to: Utc) -> Result<Utc, LedgerError> {
+    let in_force = InForce::read(ledger)?;
+    let dated = within(&in_force, from, to).flat_map(|put| &put.set.controls).filter_map(|c| c.dated_by.as_ref());
+    let days = dated.map(|dated| dated.within_days).max().unwrap_or_default();
+    Ok(to + TimeDelta::days(i64::from(days)))
 }
 
 /// The document that freezes populations.
@@ -345,9 +357,9 @@ pub fn compared(ledger: &Ledger<'_>, question: &Question) -> Result<Compared, Po
 }
 
 /// How many items each job has.
-pub fn by_job(list: &List) -> BTreeMap<&Job, u64> {
+pub fn by_job(list: &List) -> BTreeMap<&str, u64> {
     let mut jobs = BTreeMap::new();
-    list.items.iter().for_each(|item| *jobs.entry(&item.job).or_default() += 1);
+    list.items.iter().for_each(|item| *jobs.entry(item.job_name()).or_default() += 1);
     jobs
 }
 

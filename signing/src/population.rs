@@ -100,8 +100,8 @@ impl Of {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
-    /// Where.
-    pub job: Job,
+    /// Where; `None`: no job read it.
+    pub job: Option<Job>,
     /// `[from, to)`.
     pub from: Utc,
     /// The first instant after it.
@@ -116,8 +116,8 @@ pub struct Gap {
 pub struct Item {
     /// Unique in the list; the same in every list on this log.
     pub id: String,
-    /// Where it was seen or looked for.
-    pub job: Job,
+    /// Where it was seen or looked for; `None`: no job read it.
+    pub job: Option<Job>,
     /// Its unit of time, its own instant, or that of the run that listed it.
     pub from: Utc,
     /// The first instant after the unit; else the same instant.
@@ -128,6 +128,23 @@ pub struct Item {
     pub entry: Option<u64>,
     /// The SHA-256 of that entry's bundle.
     pub bundle: Option<Digest>,
+}
+
+/// What stands for the name of a job where none read.
+pub const NO_JOB: &str = "no job";
+
+impl Item {
+    /// Its job's name, or [`NO_JOB`].
+    pub fn job_name(&self) -> &str {
+        self.job.as_ref().map_or(NO_JOB, Job::as_str)
+    }
+}
+
+impl Gap {
+    /// Its job's name, or [`NO_JOB`].
+    pub fn job_name(&self) -> &str {
+        self.job.as_ref().map_or(NO_JOB, Job::as_str)
+    }
 }
 
 /// A list with its lines as they are hashed.

@@ -86,7 +86,7 @@ fn written() -> Vec<(String, Value)> {
 fn population() -> PopulationDocument {
     let at = |text: &str| text.parse().unwrap();
     let (from, to) = (at("2026-07-01T00:00:00Z"), at("2026-10-01T00:00:00Z"));
-    let gap = Gap { job: "host/accounts@this".parse().unwrap(), from, to, reason: "missed: down".into() };
+    let gap = Gap { job: Some("host/accounts@this".parse().unwrap()), from, to, reason: "missed: down".into() };
     let kind = |kind: Option<&str>| Population {
         control: "AC-01".into(),
         of: if kind.is_some() { Of::Items } else { Of::Occurrences },

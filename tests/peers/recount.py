@@ -333,8 +333,8 @@ class Controls:
         return found
 
     def occurrences(self, id):
-        """(job, from or event) → state."""
-        found = {}
+        """(job, from or event) → state. Without a job: no job read it."""
+        found = self.unread(id)
         jobs = sorted({scoped["job"] for _, document in self.sets for scoped in document["scope"]})
         for job in jobs:
             at = self.from_
@@ -348,12 +348,37 @@ class Controls:
                 ends = boundary(control["frequency"], self.from_, at)
                 if ends is None:
                     break
+                ends = self.until_read(id, at, ends)
                 if checks:
                     dated = control.get("dated_by")
                     state = self.dated(job, at, ends, checks, dated) if dated else self.observed(job, at, ends, checks)
                     found[(job, at, "")] = state
                 at = ends
             found.update(self.events(id, job))
+        return found
+
+    def read(self, id, at):
+        return any(self.asked(id, scoped["job"], at)[1] for scoped in self.at(at)["scope"])
+
+    def until_read(self, id, at, ends):
+        if self.read(id, at):
+            return ends
+        first, last = int((at - self.from_) // DAY) + 1, int((ends - self.from_) // DAY)
+        days = (self.from_ + DAY * n for n in range(first, last))
+        return next((day for day in days if self.read(id, day)), ends)
+
+    def unread(self, id):
+        """The units at whose start no job is in scope; they end, at the latest, with the day in which one comes."""
+        found, at = {}, self.from_
+        while at is not None and at < self.until:
+            control = next((one for one in self.at(at)["controls"] if one["id"] == id), None)
+            ends = boundary(control["frequency"], self.from_, at) if control else boundary("daily", self.from_, at)
+            if ends is None:
+                break
+            if control and not self.read(id, at):
+                ends = self.until_read(id, at, ends)
+                found[(None, at, "")] = "open" if ends > min(self.as_of, self.until) else "not_observed"
+            at = ends
         return found
 
     def asked(self, id, job, at):

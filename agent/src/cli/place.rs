@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use verifier::place::{self, Choice, Opened};
 
-use crate::archive::s3::{AskAt, Store, VersionedReader};
+use super::agent;
+use crate::{
+    archive::s3::{AskAt, Store, VersionedReader},
+    config::ArchivePlace,
+};
 
 /// Threads that read a bucket: each waits for the network most of its time.
 const THREADS: usize = 32;
@@ -32,6 +36,24 @@ pub(crate) struct Bucket {
     /// Certificates (PEM) that are trusted instead of the public ones, for the bucket
     #[arg(long, value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
+}
+
+impl Bucket {
+    /// The archive that is named, else the configuration's, and how its bucket is asked.
+    pub fn of(&self, archive: Option<&Path>, config: Option<&Path>) -> anyhow::Result<(PathBuf, Self)> {
+        if let Some(archive) = archive {
+            return Ok((archive.to_owned(), self.clone()));
+        }
+        let loaded = agent::load(config)?;
+        let archive = &loaded.config.archive;
+        let mut bucket = self.clone();
+        if let ArchivePlace::S3(s3) = archive.place() {
+            bucket.region = bucket.region.or_else(|| s3.region.clone());
+            bucket.endpoint = bucket.endpoint.or_else(|| s3.endpoint.clone());
+            bucket.ca_bundle = bucket.ca_bundle.or_else(|| s3.ca_bundle.clone());
+        }
+        Ok((archive.address().into(), bucket))
+    }
 }
 
 /// Whether it is a bucket's address.

@@ -36,8 +36,8 @@ use crate::{
 /// The population of a control over a period.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX
-    archive: PathBuf,
+    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX; without it, the configuration's
+    archive: Option<PathBuf>,
     #[command(flatten)]
     under: Under,
     #[command(flatten)]
@@ -58,8 +58,8 @@ pub struct Args {
     /// Put the hashes of every control's population into the log, through the daemon where one runs; once for each period
     #[arg(long, conflicts_with_all = ["control", "output", "check"])]
     freeze: bool,
-    /// With --freeze, the configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml
-    #[arg(long, value_name = "FILE", requires = "freeze")]
+    /// The configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
@@ -69,18 +69,24 @@ pub struct Args {
 /// Of which days.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Period {
-    /// The period's first day, in UTC (2026-07-01)
-    #[arg(long, value_name = "DAY")]
-    from: NaiveDate,
+    /// The period's first day, in UTC (2026-07-01); without it, the configuration's
+    #[arg(long, value_name = "DAY", requires = "to")]
+    from: Option<NaiveDate>,
     /// Its last day
-    #[arg(long, value_name = "DAY")]
-    to: NaiveDate,
+    #[arg(long, value_name = "DAY", requires = "from")]
+    to: Option<NaiveDate>,
 }
 
 impl Period {
-    /// `[from, to)`.
-    pub fn instants(self) -> anyhow::Result<(Utc, Utc)> {
-        instants(self.from, self.to)
+    /// `[from, to)`: what is given, else the configuration's.
+    pub fn instants(self, config: Option<&Path>) -> anyhow::Result<(Utc, Utc)> {
+        if let (Some(from), Some(to)) = (self.from, self.to) {
+            return instants(from, to);
+        }
+        let Some(period) = agent::load(config)?.config.period else {
+            bail!("no period is set: give --from and --to, or write `period` into the configuration");
+        };
+        instants(period.from, period.to)
     }
 }
 
@@ -141,8 +147,9 @@ pub(super) fn verified(archive: &Path, under: &Under, bucket: &Bucket) -> anyhow
 /// # Errors
 /// An archive that cannot be verified, a control that is not in force, a file that is there with other content.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let period = args.period.instants()?;
-    let (opened, verdict) = verified(&args.archive, &args.under, &args.bucket)?;
+    let period = args.period.instants(args.config.as_deref())?;
+    let (archive, bucket) = args.bucket.of(args.archive.as_deref(), args.config.as_deref())?;
+    let (opened, verdict) = verified(&archive, &args.under, &bucket)?;
     let ledger = Ledger::new(&*opened.reader, &verdict)?;
     let Some(control) = &args.control else {
         return freeze_all(args, &ledger, &verdict, period);
@@ -213,7 +220,7 @@ pub(super) fn text(compared: &Compared) -> String {
     text += &format!("complete   {}\n", safe(completeness));
     for gap in &population.not_observed {
         let (from, to) = (rfc3339(gap.from), rfc3339(gap.to));
-        text += &format!("unobserved {}, {from} to {to}: {}\n", gap.job, safe(&gap.reason));
+        text += &format!("unobserved {}, {from} to {to}: {}\n", gap.job_name(), safe(&gap.reason));
     }
     match (&compared.frozen, &compared.differs) {
         (_, Some(differs)) => text += &format!("DIFFERS    {differs}\n"),
@@ -235,6 +242,13 @@ fn freeze_all(args: &Args, ledger: &Ledger<'_>, verdict: &Verdict, (from, to): (
     let same = |logged: &population::Logged| (logged.document.from, logged.document.to) == (from, to);
     if let Some(known) = population::logged(ledger)?.iter().find(|logged| same(logged)) {
         return frozen(&known.document, &format!("was frozen before, in entry {}", known.frozen.entry));
+    }
+    let settled = population::settled(ledger, from, to)?;
+    if at < settled {
+        let (at, settled) = (rfc3339(at), rfc3339(settled));
+        eprintln!(
+            "records of the period may come until {settled}, and the log is judged up to {at}: what comes later is not in what is frozen"
+        );
     }
     let all = population::all(ledger, from, to, at)?;
     let Some(document) = population::document(ledger, &all) else {

@@ -33,10 +33,7 @@ use super::{
     place::{Asked, Bucket},
     plain::{Align, cut, table},
 };
-use crate::{
-    config::ArchivePlace,
-    durable::{Created, Disk},
-};
+use crate::durable::{Created, Disk};
 
 /// Reports on an archive: controls over a period, or what was last observed at an instant. Verifies it first: exit code 0 intact, 1 not
 /// intact, 2 could not verify or report.
@@ -87,7 +84,7 @@ fn as_of(text: &str) -> Result<Utc, String> {
 /// # Errors
 /// An archive that cannot be verified, and files that cannot be written: nothing is written then.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (archive, bucket) = place(args)?;
+    let (archive, bucket) = args.bucket.of(args.archive.as_deref(), args.config.as_deref())?;
     let wanted = wanted(&args.framework)?;
     let asked = if args.readiness { None } else { Some(asked(args)?) };
     let open = |archive: &Path, origin: Option<&str>| {
@@ -108,22 +105,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn code(verdict: &Verdict) -> ExitCode {
     if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) }
-}
-
-/// Which archive, and how its bucket is asked.
-fn place(args: &Args) -> anyhow::Result<(PathBuf, Bucket)> {
-    if let Some(archive) = &args.archive {
-        return Ok((archive.clone(), args.bucket.clone()));
-    }
-    let loaded = agent::load(args.config.as_deref())?;
-    let archive = &loaded.config.archive;
-    let mut bucket = args.bucket.clone();
-    if let ArchivePlace::S3(s3) = archive.place() {
-        bucket.region = bucket.region.or_else(|| s3.region.clone());
-        bucket.endpoint = bucket.endpoint.or_else(|| s3.endpoint.clone());
-        bucket.ca_bundle = bucket.ca_bundle.or_else(|| s3.ca_bundle.clone());
-    }
-    Ok((archive.address().into(), bucket))
 }
 
 /// What is asked.
@@ -189,8 +170,8 @@ const HTML: &str = "report.html";
 const OSCAL: &str = "oscal-assessment-results.json";
 const VERIFY: &str = "verify.html";
 
-/// The table that is written as the log is read.
-const DRIFT: &str = "drift";
+/// The tables that are written as the report is made: it lists the first rows alone.
+const STREAMED: [&str; 2] = [csv::DRIFT.name, csv::OCCURRENCES.name];
 
 /// Makes the report and its files, all of them or none.
 fn write(ledger: &Ledger<'_>, asked: Question, wanted: Option<Wanted>, output: &Path) -> anyhow::Result<String> {
@@ -198,19 +179,21 @@ fn write(ledger: &Ledger<'_>, asked: Question, wanted: Option<Wanted>, output: &
     let scratch = tempfile::tempdir().context("no room for the report's files; set TMPDIR")?;
     let at = |name: &str| scratch.path().join(name);
     let question = Questions { asked, frameworks: wanted, program: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut drifts = scratch_file(&at(&sheet(DRIFT)))?;
+    let streamed = |table: &csv::Table| scratch_file(&at(&sheet(table.name)));
+    let (mut drift, mut occurrences) = (streamed(&csv::DRIFT)?, streamed(&csv::OCCURRENCES)?);
     let report = {
-        let mut drift = csv::DriftSheet::new(&mut drifts)?;
-        let report = report(ledger, &question, &mut |event| Ok(drift.push(event)?))?;
-        drift.finish()?;
+        let mut sheets = csv::Sheets::new(&mut drift, &mut occurrences)?;
+        let report = report(ledger, &question, &mut sheets)?;
+        sheets.finish()?;
         report
     };
-    drifts.flush()?;
+    drift.flush()?;
+    occurrences.flush()?;
     let made = |name: &str, fill: &dyn Fn(&mut dyn Write) -> io::Result<()>| -> anyhow::Result<()> {
         let mut out = scratch_file(&at(name))?;
         fill(&mut out).and_then(|()| out.flush()).with_context(|| name.to_owned())
     };
-    for table in csv::TABLES.iter().filter(|table| table.name != DRIFT) {
+    for table in csv::TABLES.iter().filter(|table| !STREAMED.contains(&table.name)) {
         made(&sheet(table.name), &|out| csv::write(&report, table, out))?;
     }
     made(OSCAL, &|out| oscal::write(&report, out))?;
@@ -238,9 +221,7 @@ fn sheet(table: &str) -> String {
 fn names() -> Vec<String> {
     let sheets = csv::TABLES.iter().map(|table| sheet(table.name));
     let mut names: Vec<String> = sheets.chain([OSCAL, VERIFY, HTML, JSON].map(str::to_owned)).collect();
-    names.push(sheet(DRIFT));
     names.sort();
-    names.dedup();
     names
 }
 

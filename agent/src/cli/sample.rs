@@ -14,14 +14,14 @@ use report::{
     Ledger,
     population::{
         self,
-        sampling::{self, Choice, Drawn, First},
+        sampling::{self, Choice, Drawn, Earlier},
     },
 };
 use signing::{
     bundle::{self, Bundle, MAX_UNPACKED},
     package::{
         Zipped,
-        sample::{INTERIM_POPULATION, POPULATION, SAMPLE},
+        sample::{MOST_BEFORE, POPULATION, SAMPLE, interim},
     },
     population::{MAX_LIST, Seed},
     store::{Dir, Reader},
@@ -39,8 +39,8 @@ use crate::durable::{Created, Disk};
 #[derive(Debug, Clone, clap::Args)]
 #[command(group = clap::ArgGroup::new("how_many").required(true).args(["size", "table", "ids"]))]
 pub struct Args {
-    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX
-    archive: PathBuf,
+    /// The archive, or one origin in it: a directory, or s3://BUCKET/PREFIX; without it, the configuration's
+    archive: Option<PathBuf>,
     #[command(flatten)]
     under: Under,
     #[command(flatten)]
@@ -67,12 +67,16 @@ pub struct Args {
     /// Draw from each stratum its share: by job, or by a field of the records
     #[arg(long, value_name = "FIELD")]
     stratify: Option<String>,
-    /// The first draw's package: its items stay, and the rest comes from what was not in its population
+    /// The package of the draw before, which may itself continue one: its items stay, and the rest comes from what was in no earlier
+    /// population
     #[arg(long, value_name = "PACKAGE")]
     interim: Option<PathBuf>,
     /// Where to: a ZIP by its ending, else a directory; nothing is replaced
     #[arg(short, long, value_name = "DIR|ZIP")]
     output: PathBuf,
+    /// The configuration; without it $EVIDENCED_CONFIG, else ./evidenced.yaml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -81,9 +85,10 @@ pub struct Args {
 /// An archive that cannot be verified, ids that the population lacks, a population that differs from what the log froze, and a place that
 /// holds something else.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let period = args.period.instants()?;
-    let first = args.interim.as_deref().map(first).transpose()?;
-    let (opened, verdict) = verified(&args.archive, &args.under, &args.bucket)?;
+    let period = args.period.instants(args.config.as_deref())?;
+    let (archive, bucket) = args.bucket.of(args.archive.as_deref(), args.config.as_deref())?;
+    let earlier = args.interim.as_deref().map(earlier).transpose()?.unwrap_or_default();
+    let (opened, verdict) = verified(&archive, &args.under, &bucket)?;
     let ledger = Ledger::new(&*opened.reader, &verdict)?;
     let compared = population::compared(&ledger, &args.what.question(&args.control, period, &verdict))?;
     if let Some(differs) = &compared.differs {
@@ -106,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         (None, None) => bail!("a draw needs --seed"),
     };
-    let mut drawn = sampling::sample(&ledger, collected, compared.frozen, &choice, first.as_ref())?;
+    let mut drawn = sampling::sample(&ledger, collected, compared.frozen, &choice, &earlier)?;
     drawn.parts.page = Some(report::html::VERIFY_PAGE.as_bytes().to_vec());
     pack(&*opened.reader, &drawn, &args.output)?;
     let mut out = io::stdout().lock();
@@ -121,8 +126,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// A first draw's files, from its package.
-fn first(package: &Path) -> anyhow::Result<First> {
+/// The files of a draw, from its package, and of those that it continues: the newest first.
+fn earlier(package: &Path) -> anyhow::Result<Vec<Earlier>> {
     let reader: Box<dyn Reader> = match package.is_file() {
         true => Box::new(Zipped::open(package).with_context(|| package.display().to_string())?),
         false => Box::new(Dir::new(package)),
@@ -131,10 +136,15 @@ fn first(package: &Path) -> anyhow::Result<First> {
         let found = reader.read(name, MAX_LIST).with_context(|| format!("{}: {name}", package.display()))?;
         found.with_context(|| format!("{} has no {name}: is it the package of a sample?", package.display()))
     };
-    if reader.open(INTERIM_POPULATION)?.is_some() {
-        bail!("{} was rolled forward itself; give the draw before it", package.display());
+    let mut all = Vec::new();
+    while all.is_empty() || reader.open(&interim(all.len(), SAMPLE))?.is_some() {
+        if all.len() == MOST_BEFORE {
+            bail!("{} continues {} draws; no more can be continued", package.display(), all.len() - 1);
+        }
+        let back = all.len();
+        all.push(Earlier { sample: read(&interim(back, SAMPLE))?, population: read(&interim(back, POPULATION))? });
     }
-    Ok(First { sample: read(SAMPLE)?, population: read(POPULATION)? })
+    Ok(all)
 }
 
 /// Packs into a new ZIP, or a new directory.

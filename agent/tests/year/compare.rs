@@ -134,7 +134,7 @@ impl Differences<'_> {
             for one in &control.occurrences {
                 let event = if one.from == one.to { one.record.clone().unwrap_or_default() } else { String::new() };
                 let from = self.seconds(one.from) / 60;
-                let state = own.remove(&(one.job.to_string(), from, event));
+                let state = own.remove(&(one.job.as_ref().map(Job::to_string).unwrap_or_default(), from, event));
                 let found = match one.state {
                     OccurrenceState::Operated => State::Operated,
                     OccurrenceState::Deviation => State::Deviation,
@@ -142,7 +142,11 @@ impl Differences<'_> {
                     OccurrenceState::NoOccasion => State::NoOccasion,
                     OccurrenceState::Open => State::Open,
                 };
-                self.same(|| format!("{id} of {} from {} ({})", one.job, one.from, one.reason), Some(found), state);
+                self.same(
+                    || format!("{id} of {} from {} ({})", one.job_name(), one.from, one.reason),
+                    Some(found),
+                    state,
+                );
             }
             self.same(|| format!("{id}: occurrences that the report lacks"), BTreeMap::new(), own);
             let its = account.failing().iter().filter(|one| account.supports(id, one)).count() as u64;

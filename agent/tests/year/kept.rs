@@ -90,7 +90,7 @@ impl Account<'_> {
         while at < self.scenario.days * DAY {
             let config = self.promised(at);
             let control = self.control(config, id);
-            let Some(next) = self.next(control.frequency, at) else { break };
+            let Some(next) = self.end(id, at) else { break };
             let checks = self.support(config, &control, job);
             if !checks.is_empty() {
                 units.push((at, next, control, checks));
@@ -100,9 +100,39 @@ impl Account<'_> {
         units
     }
 
+    /// Whether a control has a job in scope.
+    fn is_read(&self, id: &str, at: Minute) -> bool {
+        let config = self.promised(at);
+        let control = self.control(config, id);
+        (0..self.scenario.jobs.len()).any(|job| !self.support(config, &control, job).is_empty())
+    }
+
+    /// The end of a time that begins at a minute: without a job, at the latest the end of the day in which one comes.
+    fn end(&self, id: &str, at: Minute) -> Option<Minute> {
+        let next = self.next(self.control(self.promised(at), id).frequency, at)?;
+        let read = |day: &Minute| self.is_read(id, *day);
+        let comes = (at / DAY + 1..next / DAY).map(|day| day * DAY).find(read).filter(|_| !self.is_read(id, at));
+        Some(comes.unwrap_or(next))
+    }
+
+    /// The times in which no job read a control that had to operate.
+    fn unread(&self, id: &str) -> Vec<(Minute, Minute)> {
+        let (mut unread, mut at) = (Vec::new(), 0);
+        while at < self.scenario.days * DAY {
+            let Some(to) = self.end(id, at) else { break };
+            unread.extend((!self.is_read(id, at)).then_some((at, to)));
+            at = to;
+        }
+        unread
+    }
+
     /// Every occurrence of a control, by job and start.
     pub fn occurrences(&self, id: &str) -> BTreeMap<(String, Minute, String), State> {
         let mut all = BTreeMap::new();
+        for (from, to) in self.unread(id) {
+            let state = if self.is_over(to) { State::NotObserved } else { State::Open };
+            all.insert((String::new(), from, String::new()), state);
+        }
         for job in 0..self.scenario.jobs.len() {
             let name = self.scenario.jobs[job].name();
             for (from, to, control, checks) in self.units(id, job) {

@@ -23,8 +23,9 @@ use chrono::TimeDelta;
 use compare::compare;
 use report::{
     Ledger,
-    model::Report,
-    period::{self, Asked, Question},
+    model::{DriftEvent, Report},
+    pass::PassError,
+    period::{self, Asked, Question, Streams},
 };
 use scenario::{DAY, HOUR, Minute, Scenario};
 use signing::verify;
@@ -38,6 +39,17 @@ fn seed() -> u64 {
     let seed = given.and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
     println!("seed {seed}");
     seed
+}
+
+/// Every event of drift.
+#[derive(Default)]
+struct Drifts(Vec<DriftEvent>);
+
+impl Streams for Drifts {
+    fn drift(&mut self, event: &DriftEvent) -> Result<(), PassError> {
+        self.0.push(event.clone());
+        Ok(())
+    }
 }
 
 /// Drives it, verifies what it left, and holds the report against the account.
@@ -78,18 +90,14 @@ fn judge(scenario: &Scenario, left: &drive::Left, silence: Minute) {
         program: "test".into(),
     };
     let ledger = Ledger::new(&reader, &verdict).unwrap();
-    let mut drift = Vec::new();
-    let report = period::report(&ledger, &question, &mut |event| {
-        drift.push(event.clone());
-        Ok(())
-    })
-    .unwrap();
+    let mut drift = Drifts::default();
+    let report = period::report(&ledger, &question, &mut drift).unwrap();
     println!("reported in {:?}", begun.elapsed());
     let account = Account::of(scenario, silence, &left.logged, &given);
     let count = scenario.said.iter().filter(|said| account.counts(said)).count();
     let accepted = account.failing().iter().filter(|failing| !account.signed(failing).is_empty()).count();
     println!("{} tokens; {} signed, {count} count, about {accepted} deviations", given.len(), scenario.said.len());
-    compare(&report, &drift, &account).none();
+    compare(&report, &drift.0, &account).none();
     recount(left, &report);
 }
 

@@ -75,7 +75,7 @@ fn archive(signed: &[Said]) -> Archive {
 fn made(memory: &Memory, verdict: &Verdict) -> Report {
     let ledger = Ledger::new(memory, verdict).unwrap();
     let asked = Asked::Period { from: "2026-11-01".parse().unwrap(), to: "2026-11-09".parse().unwrap(), as_of: None };
-    report(&ledger, &Question { asked, frameworks: None, program: "0.1.0".into() }, &mut |_| Ok(())).unwrap()
+    report(&ledger, &Question { asked, frameworks: None, program: "0.1.0".into() }, &mut ()).unwrap()
 }
 
 /// The report, where trusted time shows each document in the log by `from`.

@@ -5,13 +5,22 @@ use std::io;
 use signing::{slots::SlotCounts, statement::Outcome};
 
 use super::{Cell, Rows, Table, word};
-use crate::model::{DriftEvent, LinkedControl, OccurrenceCounts, Treatment};
+use crate::model::{DriftEvent, LinkedControl, Occurrence, OccurrenceCounts, Treatment};
 
 /// The table of the drift.
 pub const DRIFT: Table = Table {
     name: "drift",
     columns: &["at", "since", "job", "kind", "record", "change", "field", "before", "after", "rule", "says", "entry"],
     fill: |report, rows| report.drift.iter().try_for_each(|event| drift(event, rows)),
+};
+
+/// The table of the occurrences.
+pub const OCCURRENCES: Table = Table {
+    name: "occurrences",
+    columns: &["control", "part", "job", "from", "to", "state", "runs", "entry", "record", "reason"],
+    fill: |report, rows| {
+        report.controls.iter().try_for_each(|c| c.occurrences.iter().try_for_each(|one| occurrence(&c.id, one, rows)))
+    },
 };
 
 /// Every table, in the order in which a report is read.
@@ -158,28 +167,7 @@ pub const TABLES: &[Table] = &[
             })
         },
     },
-    Table {
-        name: "occurrences",
-        columns: &["control", "part", "job", "from", "to", "state", "runs", "entry", "record", "reason"],
-        fill: |report, rows| {
-            report.controls.iter().try_for_each(|c| {
-                c.occurrences.iter().try_for_each(|one| {
-                    rows.row([
-                        Cell::text(&c.id),
-                        Cell::from(one.part as u64),
-                        Cell::text(one.job.as_str()),
-                        Cell::from(one.from),
-                        Cell::from(one.to),
-                        word(&one.state),
-                        Cell::from(u64::from(one.runs)),
-                        Cell::maybe(one.entry),
-                        Cell::maybe(one.record.clone()),
-                        Cell::text(&one.reason),
-                    ])
-                })
-            })
-        },
-    },
+    OCCURRENCES,
     Table {
         name: "observations",
         columns: &[
@@ -480,6 +468,21 @@ fn linked(controls: &[LinkedControl]) -> Cell {
         format!("{} ({}, {evidence})", of.control, word(&of.strength).into_text())
     });
     Cell::Text(each.collect::<Vec<_>>().join("; "))
+}
+
+pub(super) fn occurrence(control: &str, one: &Occurrence, rows: &mut Rows<'_>) -> io::Result<()> {
+    rows.row([
+        Cell::text(control),
+        Cell::from(one.part as u64),
+        Cell::maybe(one.job.as_ref().map(|job| job.as_str().to_owned())),
+        Cell::from(one.from),
+        Cell::from(one.to),
+        word(&one.state),
+        Cell::from(u64::from(one.runs)),
+        Cell::maybe(one.entry),
+        Cell::maybe(one.record.clone()),
+        Cell::text(&one.reason),
+    ])
 }
 
 /// One row for each field that differs; of a record that came or went, one.

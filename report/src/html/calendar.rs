@@ -171,7 +171,7 @@ fn hints(out: &mut String, first: NaiveDate, row: &[Option<Cell<'_>>], y: u32) {
             1 => day(from).to_string(),
             _ => format!("{} to {}", day(from), day(from + run - 1)),
         };
-        let says = format!("{when}: {} in {}: {}", state(of.state), of.job, cut(&of.reason, 80));
+        let says = format!("{when}: {} in {}: {}", state(of.state), of.job_name(), cut(&of.reason, 80));
         let x = LEFT + (first.day0() + from as u32) * WIDTH;
         let title = html! { title { (t(&says)) } }.into_string();
         let _ = write!(out, "<path class=\"t\" d=\"M{x} {y}h{}v18H{x}z\">{title}</path>", run as u32 * WIDTH - 2);

@@ -90,14 +90,14 @@ fn tiles(of: &ControlReport) -> Markup {
     }
 }
 
-fn by_job(of: &ControlReport) -> BTreeMap<&Job, Vec<&Occurrence>> {
-    let mut jobs: BTreeMap<&Job, Vec<&Occurrence>> = BTreeMap::new();
+fn by_job(of: &ControlReport) -> BTreeMap<Option<&Job>, Vec<&Occurrence>> {
+    let mut jobs: BTreeMap<Option<&Job>, Vec<&Occurrence>> = BTreeMap::new();
     for part in &of.parts {
         for (job, _) in &part.scope {
-            jobs.entry(job).or_default();
+            jobs.entry(Some(job)).or_default();
         }
     }
-    of.occurrences.iter().for_each(|one| jobs.entry(&one.job).or_default().push(one));
+    of.occurrences.iter().for_each(|one| jobs.entry(one.job.as_ref()).or_default().push(one));
     jobs
 }
 
@@ -109,7 +109,7 @@ fn calendar(context: &Context<'_>, of: &ControlReport) -> Markup {
         of.id, of.counts.operated, of.counts.deviation, of.counts.not_observed, of.counts.no_occasion, of.counts.open
     );
     html! {
-        h4 { "Day by day" @if jobs.len() > 1 { ": the worst of " (some(jobs.len() as u64, "job")) } }
+        h4 { "Day by day" @if jobs.len() > 1 { ": the worst of " (some(jobs.keys().flatten().count() as u64, "job")) } }
         @if of.occurrences.is_empty() {
             p { "Nothing was required, and nothing was seen." }
         } @else {
@@ -122,8 +122,8 @@ fn calendar(context: &Context<'_>, of: &ControlReport) -> Markup {
                     caption { "Each job over the period; the taller a mark, the worse the day" }
                     @for (job, occurrences) in jobs.iter().take(MOST) {
                         tr {
-                            th scope="row" { (t(job.as_str())) }
-                            td { (strip(&strip_label(job, occurrences), period, occurrences.iter().copied())) }
+                            th scope="row" { (t(name(*job))) }
+                            td { (strip(&strip_label(name(*job), occurrences), period, occurrences.iter().copied())) }
                             td.n { (strip_counts(occurrences)) }
                         }
                     }
@@ -132,12 +132,17 @@ fn calendar(context: &Context<'_>, of: &ControlReport) -> Markup {
             }
         }
         @if of.more_occurrences > 0 {
-            p.warn { (some(of.more_occurrences, "further occurrence")) " are counted above and not drawn." }
+            p.warn { (some(of.more_occurrences, "further occurrence")) " are counted above and not drawn; " (table::file("occurrences.csv")) " has every one." }
         }
     }
 }
 
-fn strip_label(job: &Job, of: &[&Occurrence]) -> String {
+/// A job's name, or `no job`.
+fn name(job: Option<&Job>) -> &str {
+    job.map_or("no job", Job::as_str)
+}
+
+fn strip_label(job: &str, of: &[&Occurrence]) -> String {
     format!("{job}: {}", strip_counts(of))
 }
 
@@ -161,7 +166,8 @@ struct Stretch<'a> {
 
 fn stretches(context: &Context<'_>, of: &ControlReport) -> Markup {
     let mut found: Vec<Stretch<'_>> = Vec::new();
-    for one in of.occurrences.iter().filter(|one| one.state != OccurrenceState::Operated) {
+    // One that operated by a record has a reason where its time was not read whole.
+    for one in of.occurrences.iter().filter(|one| one.state != OccurrenceState::Operated || !one.reason.is_empty()) {
         match found.last_mut() {
             Some(last)
                 if last.last.to == one.from
@@ -180,7 +186,8 @@ fn stretches(context: &Context<'_>, of: &ControlReport) -> Markup {
     let rank = |stretch: &Stretch<'_>| match stretch.first.state {
         OccurrenceState::Deviation => 0,
         OccurrenceState::NotObserved => 1,
-        _ => 2,
+        OccurrenceState::Operated => 2,
+        _ => 3,
     };
     if all > MOST {
         found.sort_by_key(rank);
@@ -189,7 +196,7 @@ fn stretches(context: &Context<'_>, of: &ControlReport) -> Markup {
     let part = of.parts.len() > 1;
     html! {
         @if !found.is_empty() {
-            (table::wide(&format!("Occurrences of {} other than operated", of.id), html! {
+            (table::wide(&format!("Occurrences of {} that did not operate, or of which not all was read", of.id), html! {
                 thead { tr {
                     th scope="col" { "Days" } th scope="col" { "Occurrences" } th scope="col" { "State" }
                     th scope="col" { "Job" } th scope="col" { "Why" } th scope="col" { "Entry" }
@@ -199,7 +206,7 @@ fn stretches(context: &Context<'_>, of: &ControlReport) -> Markup {
                     td.day { (days(one.first.from, one.last.to)) }
                     td.n { (number(one.count)) }
                     td { (mark(one.first.state)) }
-                    td { (t(one.first.job.as_str())) }
+                    td { (t(one.first.job_name())) }
                     td { @if let Some(record) = &one.first.record { (t(record)) ": " } (t(&one.first.reason)) }
                     td.n { (table::entry(one.first.entry)) }
                     @if part { td.n { (one.first.part + 1) } }

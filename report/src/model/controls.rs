@@ -27,7 +27,7 @@ pub struct ControlReport {
     pub slots: SlotCounts,
     /// Stretches of the period in which text, frequency, scope, checks and parameters were the same.
     pub parts: Vec<Part>,
-    /// Every occurrence, by job and time; of events, the first 10,000.
+    /// Every occurrence, by job and time; of events, the first 10,000. `occurrences.csv` has all.
     pub occurrences: Vec<Occurrence>,
     /// Occurrences beyond those that are listed; they are in `counts`.
     pub more_occurrences: u64,
@@ -86,8 +86,8 @@ pub enum OccurrenceState {
 /// One time that a control had to operate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Occurrence {
-    /// Where it was looked for.
-    pub job: Job,
+    /// Where it was looked for; `None`: no job read it, so that it is not observed.
+    pub job: Option<Job>,
     /// `[from, to)`: within it the control had to operate once. For an event: its own instant, twice.
     pub from: Utc,
     /// The first instant after it.
@@ -103,9 +103,16 @@ pub struct Occurrence {
     /// The record that it is dated by; `None` where runs are what shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// Why it is not observed or deviates; empty where it operated.
+    /// Why it is not observed or deviates; where it operated by a record, what of its time was not read, else empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+impl Occurrence {
+    /// Its job's name, or `no job`.
+    pub fn job_name(&self) -> &str {
+        self.job.as_ref().map_or("no job", Job::as_str)
+    }
 }
 
 /// The last complete observation of a control in a job, at or before an instant.

@@ -41,7 +41,7 @@ fn slots() -> SlotCounts {
 fn occurrence(day: u32, state: OccurrenceState, entry: Option<u64>, reason: &str) -> Occurrence {
     let from = at(&format!("2026-07-{day:02}T00:00:00Z"));
     Occurrence {
-        job: job(),
+        job: Some(job()),
         from,
         to: from + chrono::TimeDelta::days(1),
         state,

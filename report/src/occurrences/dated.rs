@@ -242,10 +242,11 @@ impl Dated {
         if unit.cut || known < unit.to {
             return State::without(OccurrenceState::Open, "");
         }
-        if let Some(passed) = of(Fate::Pass) {
-            return from(OccurrenceState::Operated, passed);
-        }
         let settled = settled(unit, by);
+        if let Some(passed) = of(Fate::Pass) {
+            let reason = self.unread(job, (place, unit), unit.to, by).filter(|_| self.events || settled <= known);
+            return State { reason: reason.unwrap_or_default(), ..from(OccurrenceState::Operated, passed) };
+        }
         if known < settled {
             return State::without(OccurrenceState::Open, "");
         }
@@ -258,16 +259,10 @@ impl Dated {
             let not_observed = State::without(OccurrenceState::NotObserved, &reason);
             return State { entry: Some(undated.entry), record: Some(id.clone()), ..not_observed };
         }
-        let shown = self.whole.get(place).copied().flatten();
-        if self.events {
-            if let Some(gap) = gaps(&self.windows, job, unit.from, settled).first() {
-                let reason = format!("no run read whole what came from {} to {}", rfc3339(gap.from), rfc3339(gap.to));
-                return State::without(OccurrenceState::NotObserved, &reason);
-            }
-        } else if shown.is_none() {
-            let reason = format!("no run from {} on read the whole list of {}", rfc3339(settled), by.kind);
+        if let Some(reason) = self.unread(job, (place, unit), settled, by) {
             return State::without(OccurrenceState::NotObserved, &reason);
         }
+        let shown = self.shown(place);
         let entry = shown.map(|(entry, _)| entry);
         match shown {
             Some((_, PopulationState::Absent)) if !self.ever => {
@@ -278,6 +273,31 @@ impl Dated {
                 ..State::without(OccurrenceState::Deviation, "it did not occur: no record is dated within")
             },
         }
+    }
+}
+
+impl Dated {
+    /// The first run after a unit's time that read the whole list.
+    fn shown(&self, place: usize) -> Option<(u64, PopulationState)> {
+        self.whole.get(place).copied().flatten()
+    }
+
+    /// What of a unit's time, of windows until an instant, no run read whole, in words.
+    fn unread(&self, job: &Job, (place, unit): (usize, &Unit), until: Utc, by: &DatedBy) -> Option<String> {
+        if !self.events {
+            let settled = rfc3339(settled(unit, by));
+            return self
+                .shown(place)
+                .is_none()
+                .then(|| format!("no run from {settled} on read the whole list of {}", by.kind));
+        }
+        let gaps = gaps(&self.windows, job, unit.from, until);
+        let first = gaps.first()?;
+        let more = match gaps.len() - 1 {
+            0 => String::new(),
+            more => format!(", nor {more} further stretches of it"),
+        };
+        Some(format!("no run read whole what came from {} to {}{more}", rfc3339(first.from), rfc3339(first.to)))
     }
 }
 

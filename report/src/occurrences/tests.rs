@@ -34,7 +34,7 @@ fn one(control: Control) -> ControlSet {
 fn made(memory: &Memory, verdict: &signing::verify::Verdict, asked: Asked) -> Report {
     let ledger = Ledger::new(memory, verdict).unwrap();
     let question = Question { asked, frameworks: None, program: "0.1.0".into() };
-    report(&ledger, &question, &mut |_| Ok(())).unwrap()
+    report(&ledger, &question, &mut ()).unwrap()
 }
 
 fn days(from: &str, to: &str) -> Asked {
@@ -221,7 +221,7 @@ fn a_job_has_its_first_unit_at_the_next_boundary_and_keeps_the_one_in_which_it_l
         archive.run(&run(day).user("alice", true));
     }
     let control = over(&mut archive, "2026-11-01", "2026-11-05", "2026-11-06");
-    let other: Vec<_> = control.occurrences.iter().filter(|one| one.job.source() == "that").collect();
+    let other: Vec<_> = control.occurrences.iter().filter(|one| one.job.as_ref().unwrap().source() == "that").collect();
     assert_eq!(other.iter().map(|one| one.from).collect::<Vec<_>>(), [at("2026-11-03"), at("2026-11-04")]);
     assert!(other.iter().all(|one| one.state == State::NotObserved && one.reason == "no run, and none was planned"));
     assert_eq!(control.parts.len(), 3);
@@ -476,4 +476,88 @@ fn the_same_archive_gives_the_same_bytes() {
     let one = serde_json::to_vec(&made(&memory, &verdict, days("2026-11-01", "2026-11-02"))).unwrap();
     let other = serde_json::to_vec(&made(&memory, &verdict, days("2026-11-01", "2026-11-02"))).unwrap();
     assert_eq!(one, other);
+}
+
+#[test]
+fn where_no_job_reads_a_control_each_time_that_it_had_to_operate_is_not_observed() {
+    let off = controls::ScopedJob { off: Some("it is taken down".into()), ..scoped(JOB, USERS) };
+    let both = [users(Frequency::Daily), control("D", Frequency::Weekly, "backup_protected")];
+    let mut archive = begun(&set(&both, vec![scoped(JOB, USERS)]));
+    archive.run(&run(1).user("alice", true));
+    archive.at("2026-11-02T12:00:00Z").controls(&set(&both, vec![off]));
+    let (memory, verdict) = archive.verified("2026-11-09");
+    let report = made(&memory, &verdict, days("2026-11-01", "2026-11-08"));
+    let [left, never] = &report.controls[..] else { panic!("two controls") };
+    assert_eq!(left.counts, counts(8, 1, 0, 7, (0, 0)));
+    let unread: Vec<_> = left.occurrences.iter().filter(|one| one.job.is_none()).collect();
+    let why = format!("no job reads it: {JOB} was switched off: it is taken down");
+    assert!(unread.len() == 6 && unread.iter().all(|one| one.reason == why && one.entry.is_none()), "{unread:?}");
+    assert!(left.says.contains("6 fell into time in which no job read it"), "{}", left.says);
+    assert_eq!(states(never), [State::NotObserved, State::Open]);
+    assert_eq!(never.occurrences[0].reason, "no job reads it");
+    assert!(never.says.starts_with("1 occurrence required: 0 operated"), "{}", never.says);
+    assert!(never.says.contains("not evidenced"), "{}", never.says);
+    let json = serde_json::to_value(&report).unwrap();
+    assert!(json["controls"][1]["occurrences"][0]["job"].is_null());
+}
+
+#[test]
+fn events_that_no_job_reads_cannot_be_counted_and_that_is_said() {
+    let event = control("C", Frequency::PerEvent, "backup_protected");
+    let mut archive = begun(&set(&[event], vec![scoped(JOB, USERS)]));
+    let control = over(&mut archive, "2026-11-01", "2026-11-02", "2026-11-04");
+    assert_eq!(control.counts, OccurrenceCounts::default());
+    assert_eq!(control.says, "No job reads it, and how often it had to operate is not known: not evidenced.");
+}
+
+#[test]
+fn an_operated_unit_names_what_of_its_time_was_not_read() {
+    let mut archive = dated(backups(Frequency::Daily, 1));
+    let one = look().window("2026-11-01", "2026-11-01T20:00:00Z", true);
+    let one = one.record("backup", backup("b1", "2026-11-01T01:00:00Z", true));
+    archive.at("2026-11-01T20:00:00Z").run(&one);
+    let two = look().window("2026-11-01T22:00:00Z", "2026-11-04", true);
+    archive.at("2026-11-04").run(&two.record("backup", backup("b2", "2026-11-02T01:00:00Z", true)));
+    let control = over(&mut archive, "2026-11-01", "2026-11-02", "");
+    assert_eq!(states(&control), [State::Operated, State::Operated]);
+    let gap = "no run read whole what came from 2026-11-01T20:00:00Z to 2026-11-01T22:00:00Z";
+    let reasons: Vec<_> = control.occurrences.iter().map(|one| one.reason.as_str()).collect();
+    assert_eq!(reasons, [gap, ""]);
+    assert!(control.says.contains("1 fell into time that was not read whole"), "{}", control.says);
+
+    let mut archive = dated(backups(Frequency::Weekly, 0));
+    archive.at("2026-11-03T06:00:00Z").run(&look().record("backup", backup("b1", "2026-11-02", true)));
+    let control = over(&mut archive, "2026-11-01", "2026-11-07", "2026-11-09");
+    assert_eq!(control.occurrences[0].state, State::Operated);
+    assert_eq!(control.occurrences[0].reason, "no run from 2026-11-08T00:00:00Z on read the whole list of backup");
+}
+
+#[test]
+fn every_event_is_streamed_in_order_where_the_report_lists_the_first_ones() {
+    #[derive(Default)]
+    struct All(Vec<(String, Occurrence)>);
+    impl crate::period::Streams for All {
+        fn occurrence(&mut self, control: &str, one: &Occurrence) -> Result<(), PassError> {
+            self.0.push((control.to_owned(), one.clone()));
+            Ok(())
+        }
+    }
+    let mut archive = dated(backups(Frequency::PerEvent, 0));
+    let mut run = look().window("2026-11-01", "2026-11-02T12:00:00Z", true);
+    let most = MOST_LISTED + 5;
+    for n in 0..most {
+        let at = at("2026-11-01") + chrono::TimeDelta::seconds(n as i64);
+        run = run.record("backup", backup(&format!("b{n}"), &signing::time::rfc3339(at), true));
+    }
+    archive.at("2026-11-02T12:00:00Z").run(&run);
+    let (memory, verdict) = archive.verified("");
+    let ledger = Ledger::new(&memory, &verdict).unwrap();
+    let question = Question { asked: days("2026-11-01", "2026-11-01"), frameworks: None, program: "0.1.0".into() };
+    let mut all = All::default();
+    let report = report(&ledger, &question, &mut all).unwrap();
+    let control = &report.controls[0];
+    assert_eq!((control.occurrences.len(), control.more_occurrences), (MOST_LISTED, 5));
+    assert_eq!((all.0.len(), control.counts.operated), (most, most as u64));
+    assert!(all.0.windows(2).all(|pair| pair[0].1.from <= pair[1].1.from));
+    assert!(all.0.iter().map(|(_, one)| one).take(MOST_LISTED).eq(&control.occurrences));
 }

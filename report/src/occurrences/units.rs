@@ -1,11 +1,12 @@
-//! The units of time in which a control has to operate once. They follow the frequency in force where each begins, on a grid that starts
-//! with the period's first day.
+//! The units of time in which a control has to operate once. Each begins where the one before it ended, and ends at the next boundary of the
+//! frequency that is in force as it begins, on a grid that starts with the period's first day: while it is a control no time is without a
+//! unit, and none has two.
 
 use chrono::{Months, TimeDelta};
 use controls::Frequency;
 use signing::time::Utc;
 
-use crate::in_force::InForce;
+use crate::in_force::{InForce, Put, scope};
 
 /// A unit of time of a control.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,8 @@ fn boundary(frequency: Frequency, first: Utc, n: u32) -> Utc {
     }
 }
 
-/// The place of the first boundary at or after `at`.
-fn next(frequency: Frequency, first: Utc, at: Utc) -> u32 {
+/// The first boundary after `at`.
+fn next(frequency: Frequency, first: Utc, at: Utc) -> Utc {
     let days = u32::try_from((at - first).num_days()).unwrap_or_default();
     // Below: a month has at most 31 days.
     let from = match frequency {
@@ -47,32 +48,39 @@ fn next(frequency: Frequency, first: Utc, at: Utc) -> u32 {
         Frequency::SemiAnnual => days / 186,
         Frequency::Annual => days / 366,
     };
-    (from..).find(|n| boundary(frequency, first, *n) >= at).unwrap_or(u32::MAX)
+    (from..).map(|n| boundary(frequency, first, n)).find(|boundary| *boundary > at).unwrap_or(Utc::MAX_UTC)
 }
 
-/// The units of a control within the period `[from, to)`, both at the start of a UTC day. Controls by event have days.
+/// The first start of a UTC day at or after `at`.
+fn day(at: Utc) -> Utc {
+    let start = at.date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+    if start < at { start + TimeDelta::days(1) } else { start }
+}
+
+/// The units of a control within the period `[from, to)`, both at the start of a UTC day. Controls by event have days. A control that comes
+/// within the period has its first unit from the next day on; a unit without any job in scope ends, at the latest, with the day in which one
+/// comes.
 pub fn units(in_force: &InForce, control: &str, from: Utc, to: Utc) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut at = from;
     while at < to {
         let Some(put) = in_force.place(at) else { break };
-        let promised = in_force.puts[put].set.controls.iter().find(|c| c.id == control);
-        let Some(frequency) = promised.map(|control| control.frequency) else {
-            match in_force.puts.iter().map(|put| put.from).find(|changed| *changed > at) {
-                Some(changed) => at = changed,
+        let later = in_force.puts.iter().skip(put + 1);
+        let Some(promised) = in_force.puts[put].set.controls.iter().find(|c| c.id == control) else {
+            match later.map(|put| put.from).find(|changed| *changed > at) {
+                Some(changed) => at = day(changed),
                 None => break,
             }
             continue;
         };
-        let n = next(frequency, from, at);
-        let start = boundary(frequency, from, n);
-        if start > at {
-            // What is in force there may be something else.
-            at = start;
-            continue;
+        let mut end = next(promised.frequency, from, at);
+        if scope(promised, &in_force.puts[put].set).is_empty() {
+            let read = |put: &&Put| put.set.controls.iter().any(|c| c.id == control && !scope(c, &put.set).is_empty());
+            if let Some(read) = later.filter(read).map(|put| day(put.from)).find(|read| *read > at) {
+                end = end.min(read);
+            }
         }
-        let end = boundary(frequency, from, n + 1);
-        units.push(Unit { from: start, to: end.min(to), cut: end > to, put });
+        units.push(Unit { from: at, to: end.min(to), cut: end > to, put });
         at = end;
     }
     units
@@ -125,11 +133,78 @@ mod tests {
     }
 
     #[test]
-    fn a_change_within_a_unit_counts_from_the_next_boundary_of_its_own_grid() {
+    fn a_change_within_a_unit_counts_from_its_end_and_the_rest_until_the_new_grid_is_a_shorter_unit() {
         let sets = [(EARLY, Some(Frequency::Weekly)), ("2026-01-10T12:00:00Z", Some(Frequency::Monthly))];
-        assert_eq!(days(&sets, "2026-01-01", "2026-03-01"), ["01-01 01-08", "01-08 01-15", "02-01 03-01"]);
+        let found = days(&sets, "2026-01-01", "2026-03-01");
+        assert_eq!(found, ["01-01 01-08", "01-08 01-15", "01-15 02-01", "02-01 03-01"]);
         let sets = [(EARLY, Some(Frequency::Monthly)), ("2026-01-10T12:00:00Z", Some(Frequency::Weekly))];
-        assert_eq!(days(&sets, "2026-01-01", "2026-02-15"), ["01-01 02-01", "02-05 02-12", "02-12 02-15 cut"]);
+        let found = days(&sets, "2026-01-01", "2026-02-15");
+        assert_eq!(found, ["01-01 02-01", "02-01 02-05", "02-05 02-12", "02-12 02-15 cut"]);
+        let sets = [(EARLY, Some(Frequency::Daily)), ("2026-01-10T12:00:00Z", Some(Frequency::Annual))];
+        assert_eq!(days(&sets, "2026-01-01", "2027-01-01").last().unwrap(), "01-11 01-01");
+    }
+
+    #[test]
+    fn a_control_that_comes_within_the_period_has_a_unit_from_the_next_day_on() {
+        let sets = [(EARLY, None), ("2026-02-10T12:00:00Z", Some(Frequency::Quarterly))];
+        assert_eq!(days(&sets, "2026-01-01", "2026-07-01"), ["02-11 04-01", "04-01 07-01"]);
+    }
+
+    #[test]
+    fn a_unit_without_a_job_ends_with_the_day_in_which_one_comes() {
+        let put = |from: &str, scope: Vec<controls::ScopedJob>| {
+            let control = control("C", Frequency::Annual, "mfa_user_enrolled");
+            Put { from: at(from), entry: 0, document: None, set: Arc::new(set(&[control], scope)) }
+        };
+        let job = crate::testing::scoped("host/accounts@this", crate::testing::USERS);
+        let off = controls::ScopedJob { off: Some("moved".into()), ..job.clone() };
+        let puts = vec![
+            put(EARLY, vec![off.clone()]),
+            put("2026-02-01T06:00:00Z", Vec::new()),
+            put("2026-03-01T06:00:00Z", vec![job]),
+            put("2026-05-01T06:00:00Z", vec![off]),
+        ];
+        let in_force = InForce { puts, ..InForce::default() };
+        let found = units(&in_force, "C", at("2026-01-01"), at("2027-01-01"));
+        let found: Vec<_> = found.iter().map(|unit| (unit.from, unit.to, unit.put)).collect();
+        assert_eq!(found, [(at("2026-01-01"), at("2026-03-02"), 0), (at("2026-03-02"), at("2027-01-01"), 2)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn while_it_is_a_control_its_units_tile_the_period(
+            changes in proptest::collection::vec((0_i64..500 * 24, 0_usize..9), 1..12),
+            length in 1_i64..450,
+        ) {
+            let all = [
+                Frequency::Automated, Frequency::Daily, Frequency::Weekly, Frequency::Monthly, Frequency::Quarterly,
+                Frequency::SemiAnnual, Frequency::Annual, Frequency::PerEvent,
+            ];
+            let mut changes = changes;
+            changes.sort_unstable();
+            let (from, until) = (at("2026-01-31"), at("2026-01-31") + TimeDelta::days(length));
+            let put = |(hours, frequency): &(i64, usize)| {
+                let controls = all.get(*frequency).map(|frequency| control("C", *frequency, "mfa_user_enrolled"));
+                let set = Arc::new(set(controls.as_slice(), Vec::new()));
+                Put { from: from + TimeDelta::hours(*hours), entry: 0, document: None, set }
+            };
+            let in_force = InForce { puts: changes.iter().map(put).collect(), ..InForce::default() };
+            let is = |at: Utc| in_force.at(at).is_some_and(|put| !put.set.controls.is_empty());
+            let units = units(&in_force, "C", from, until);
+            let mut of = units.iter().peekable();
+            let mut day = from;
+            while day < until {
+                let unit = of.next_if(|unit| unit.from == day);
+                proptest::prop_assert_eq!(unit.is_some(), is(day), "on {}", day);
+                if let Some(unit) = unit {
+                    proptest::prop_assert!(unit.from < unit.to && unit.to <= until);
+                    proptest::prop_assert_eq!(Some(unit.put), in_force.place(unit.from));
+                    proptest::prop_assert!(!unit.cut || unit.to == until);
+                }
+                day = unit.map_or(day + TimeDelta::days(1), |unit| unit.to);
+            }
+            proptest::prop_assert!(of.next().is_none());
+        }
     }
 
     #[test]

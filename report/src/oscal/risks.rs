@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use signing::time::Utc;
 
 use super::{
-    Maker, number, part_name, prop, target,
+    Maker, job_of, number, part_name, prop, target,
     text::{Id, Line, Markup},
     time,
     types::*,
 };
-use crate::model::{ControlReport, Deviation, Occurrence, OccurrenceState};
+use crate::model::{ControlReport, Deviation, Occurrence, OccurrenceState, Part};
 
 impl Maker<'_> {
     pub(super) fn risk(&self, of: &Deviation) -> Risk {
@@ -31,7 +31,7 @@ impl Maker<'_> {
         let controls =
             of.controls.iter().filter_map(|id| self.report.controls.iter().find(|control| control.id == *id));
         let related: BTreeSet<Id> =
-            controls.flat_map(|control| self.deviating_observations(control, of.job.as_str())).collect();
+            controls.flat_map(|control| self.deviating_observations(control, Some(of.job.as_str()))).collect();
         Risk {
             uuid: self.id("deviation", &of.id),
             title: Line::new(&format!("{}: {} in {}", of.id, of.record, of.job)),
@@ -104,13 +104,13 @@ impl Maker<'_> {
     }
 
     /// The observations of a control in which it deviated or was not observed.
-    fn deviating_observations(&self, control: &ControlReport, job: &str) -> Vec<Id> {
-        let parts =
-            control.parts.iter().enumerate().filter(|(_, part)| part.scope.iter().any(|(of, _)| of.as_str() == job));
+    fn deviating_observations(&self, control: &ControlReport, job: Option<&str>) -> Vec<Id> {
+        let seen = |part: &Part| job.is_none_or(|job| part.scope.iter().any(|(of, _)| of.as_str() == job));
+        let parts = control.parts.iter().enumerate().filter(|(_, part)| seen(part));
         let parts = parts.filter(|(number, _)| {
             let failing =
                 |of: &&Occurrence| matches!(of.state, OccurrenceState::Deviation | OccurrenceState::NotObserved);
-            control.occurrences.iter().filter(|of| of.part == *number && of.job.as_str() == job).find(failing).is_some()
+            control.occurrences.iter().filter(|of| of.part == *number && job_of(of) == job).find(failing).is_some()
         });
         parts.map(|(number, _)| self.id("observation", &part_name(control, number, job))).collect()
     }
@@ -127,7 +127,7 @@ impl Maker<'_> {
             ),
             _ => ("fail", "Some occurrences deviated. What follows from them is for an assessor to say."),
         };
-        let jobs: BTreeSet<&str> = control.occurrences.iter().map(|of| of.job.as_str()).collect();
+        let jobs: BTreeSet<Option<&str>> = control.occurrences.iter().map(job_of).collect();
         let observations: BTreeSet<Id> =
             jobs.into_iter().flat_map(|job| self.deviating_observations(control, job)).collect();
         let risks = self.report.deviations.iter().filter(|of| of.controls.contains(&control.id));

@@ -12,7 +12,7 @@ use crate::{
     days::Told,
     in_force::InForce,
     ledger::Ledger,
-    model::{ControlReport, JobReport, Report, View},
+    model::{ControlReport, JobReport, Occurrence, OccurrenceState, Report, View},
 };
 
 /// Names that a sentence lists.
@@ -39,8 +39,12 @@ pub fn period(control: &ControlReport, jobs: &[JobReport]) -> String {
     let counts = &control.counts;
     let scope: BTreeSet<_> = control.parts.iter().flat_map(|part| part.scope.iter().map(|(job, _)| job)).collect();
     let mut says = Vec::new();
-    if scope.is_empty() {
-        says.push("No job in scope looks at it: not evidenced.".to_owned());
+    let unread = control.occurrences.iter().filter(|one| one.job.is_none());
+    let unread = unread.filter(|one| one.state == OccurrenceState::NotObserved).count() as u64;
+    if scope.is_empty() && counts.required == 0 {
+        let events = matches!(control.frequency, Frequency::PerEvent | Frequency::AsNeeded);
+        let why = if events { ", and how often it had to operate is not known" } else { "" };
+        says.push(format!("No job reads it{why}: not evidenced."));
     } else if control.frequency == Frequency::AsNeeded && counts.required == 0 {
         says.push("It operates when it is needed: no occurrence is required, and none was seen.".to_owned());
     } else if counts.required == 0 {
@@ -54,6 +58,14 @@ pub fn period(control: &ControlReport, jobs: &[JobReport]) -> String {
         if !counts.is_evidenced() {
             says.push("None was observed: not evidenced.".to_owned());
         }
+    }
+    if unread > 0 {
+        says.push(format!("Of those not observed, {unread} fell into time in which no job read it."));
+    }
+    let partly = |one: &&Occurrence| one.state == OccurrenceState::Operated && !one.reason.is_empty();
+    let partly = control.occurrences.iter().filter(partly).count();
+    if partly > 0 {
+        says.push(format!("Of those that operated by a record, {partly} fell into time that was not read whole."));
     }
     if counts.no_occasion > 0 {
         says.push(
@@ -87,7 +99,7 @@ pub fn instant(control: &ControlReport) -> String {
     let all = &control.observations;
     let never = all.iter().filter(|one| one.at.is_none()).count() as u64;
     if all.is_empty() {
-        return "No job in scope looks at it: not evidenced.".to_owned();
+        return "No job reads it: not evidenced.".to_owned();
     }
     let oldest = all.iter().filter_map(|one| one.at).min();
     let Some(oldest) = oldest else { return "Never observed completely: not evidenced.".to_owned() };

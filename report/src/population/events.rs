@@ -115,7 +115,7 @@ impl Listener for Reading<'_> {
             let within = (self.question.from..self.question.to).contains(&at);
             let item = within.then(|| Item {
                 id: format!("{} {}", key.0, key.1),
-                job: key.0.clone(),
+                job: Some(key.0.clone()),
                 from: at,
                 to: at,
                 state: "seen".to_owned(),
@@ -137,7 +137,7 @@ impl Reading<'_> {
             let seen = self.seen.remove(job).unwrap_or_default();
             let mut gap = |from: Utc, to: Utc, reason: &str| {
                 if from < to {
-                    found.gaps.push(Gap { job: job.clone(), from, to, reason: reason.to_owned() });
+                    found.gaps.push(Gap { job: Some(job.clone()), from, to, reason: reason.to_owned() });
                 }
             };
             let why = |or: &str| if seen.why.is_empty() { or.to_owned() } else { seen.why.clone() };
@@ -155,7 +155,7 @@ impl Reading<'_> {
         let more = self.undated.len().saturating_sub(NAMED);
         for (job, record) in self.undated.iter().take(NAMED) {
             let reason = format!("the date of {record:?} cannot be read");
-            found.gaps.push(Gap { job: job.clone(), from, to, reason });
+            found.gaps.push(Gap { job: Some(job.clone()), from, to, reason });
         }
         if more > 0 {
             found.says.push(format!("Of {more} more records the date cannot be read."));

@@ -58,7 +58,7 @@ pub(super) fn find(
                 for row in rows {
                     found.items.push(Item {
                         id: format!("{job} {}", id(&row)),
-                        job: job.clone(),
+                        job: Some(job.clone()),
                         from: at,
                         to: at,
                         state: "seen".to_owned(),
@@ -67,7 +67,7 @@ pub(super) fn find(
                     });
                 }
             }
-            None => found.gaps.push(Gap { job: job.clone(), from: question.from, to: question.to, reason: why }),
+            None => found.gaps.push(Gap { job: Some(job.clone()), from: question.from, to: question.to, reason: why }),
         }
     }
     Ok(found)

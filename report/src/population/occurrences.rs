@@ -38,8 +38,8 @@ pub(super) fn count(
     let listeners: &mut [&mut dyn Listener] = &mut [&mut days, &mut occurrences];
     pass(ledger, Utc::MAX_UTC, listeners)?;
     let told = days.finish(at);
-    let counted: BTreeMap<String, Counted> =
-        occurrences.finish(&told, at).into_iter().map(|counted| (counted.id.clone(), counted)).collect();
+    let counted = occurrences.finish(&told, at, &mut |_, _| Ok(()))?;
+    let counted: BTreeMap<String, Counted> = counted.into_iter().map(|counted| (counted.id.clone(), counted)).collect();
     let shown = counted.values().flat_map(|counted| &counted.occurrences).filter_map(|occurrence| occurrence.entry);
     let wanted: BTreeSet<u64> = shown.collect();
     let mut bundles = BTreeMap::new();
@@ -107,7 +107,7 @@ pub(super) fn find(known: &Known, control: &str) -> Result<Found, PopulationErro
 }
 
 fn id(occurrence: &Occurrence) -> String {
-    let unit = format!("{} {}", occurrence.job, rfc3339(occurrence.from));
+    let unit = format!("{} {}", occurrence.job_name(), rfc3339(occurrence.from));
     // Of an event the record tells which it is; of a unit of time its start does, whatever showed it.
     match &occurrence.record {
         Some(record) if occurrence.from == occurrence.to => format!("{unit} {record}"),

@@ -38,9 +38,9 @@ pub enum Choice {
     Ids(Vec<String>),
 }
 
-/// A first draw: its files as they are.
+/// An earlier draw: its files as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct First {
+pub struct Earlier {
     /// `sample.json`.
     pub sample: Vec<u8>,
     /// `population.jsonl`.
@@ -56,17 +56,17 @@ pub struct Drawn {
     pub parts: Parts,
 }
 
-/// Draws a sample.
+/// Draws a sample; `earlier` are the draws that it continues, the newest first.
 ///
 /// # Errors
-/// Ids that the population lacks; a first draw that cannot be read or is of something else; a field that no record has; an archive that
+/// Ids that the population lacks; an earlier draw that cannot be read or is of something else; a field that no record has; an archive that
 /// cannot be read.
 pub fn sample(
     ledger: &Ledger<'_>,
     collected: &Collected,
     frozen: Option<Frozen>,
     choice: &Choice,
-    first: Option<&First>,
+    earlier: &[Earlier],
 ) -> Result<Drawn, PopulationError> {
     let list = &collected.list;
     let mut notes = Vec::new();
@@ -76,7 +76,7 @@ pub fn sample(
                 .to_owned(),
         );
     }
-    let before = first.map(|first| read(first, ledger, collected)).transpose()?;
+    let before = chain(earlier, ledger, collected)?;
     let mut strata_of = None;
     let procedure = match choice {
         Choice::Seed { seed, size, size_from, strata } => {
@@ -89,8 +89,7 @@ pub fn sample(
             Procedure { how: How::Ids, seed: None, size: ids.len() as u64, size_from, strata: None }
         }
     };
-    let interim = before.as_ref().map(|(sample, list)| (sample, list));
-    let mut drawn = redraw(list, &procedure, strata_of.as_ref(), interim).map_err(PopulationError::Question)?;
+    let mut drawn = redraw(list, &procedure, strata_of.as_ref(), &before).map_err(PopulationError::Question)?;
     if let Choice::Ids(ids) = choice {
         drawn.items = named(list, ids)?.into_iter().map(|item| (item, Why::Named)).collect();
     }
@@ -98,8 +97,8 @@ pub fn sample(
     let wanted = procedure.size;
     if chosen < wanted {
         notes.push(format!("{wanted} items were asked for; these are all that there are."));
-    } else if chosen > wanted && interim.is_some() {
-        notes.push(format!("{wanted} items were asked for; the first draw has more, and all of them stay."));
+    } else if chosen > wanted && !before.is_empty() {
+        notes.push(format!("{wanted} items were asked for; the draw before has more, and all of them stay."));
     } else if chosen > wanted {
         notes.push(format!("{wanted} items were asked for; each stratum has at least one."));
     }
@@ -122,8 +121,8 @@ pub fn sample(
         completeness: collected.completeness.clone(),
         frozen,
         procedure,
-        interim: first.zip(before.as_ref()).map(|(first, (sample, _))| Interim {
-            sample: Digest::of(&first.sample),
+        interim: earlier.first().zip(before.first()).map(|(files, (sample, _))| Interim {
+            sample: Digest::of(&files.sample),
             population: sample.population.sha256,
             to: sample.to,
         }),
@@ -135,16 +134,39 @@ pub fn sample(
     let parts = Parts {
         population: list.to_bytes(),
         strata: strata_of.filter(|_| by_field).map(|strata| lines(list, &strata)),
-        interim: first.map(|first| (first.sample.clone(), first.population.clone())),
+        interim: earlier.iter().map(|files| (files.sample.clone(), files.population.clone())).collect(),
         page: None,
-        readme: readme(&sample),
+        readme: readme(&sample, &before),
     };
     Ok(Drawn { sample, parts })
 }
 
-/// A first draw that this one may continue.
-fn read(first: &First, ledger: &Ledger<'_>, collected: &Collected) -> Result<(Sample, List), PopulationError> {
-    let wrong = |says: String| PopulationError::Question(format!("the first draw cannot be continued: {says}"));
+/// The draws that this one may continue, each the one before the other.
+fn chain(
+    earlier: &[Earlier],
+    ledger: &Ledger<'_>,
+    collected: &Collected,
+) -> Result<Vec<(Sample, List)>, PopulationError> {
+    let mut chain: Vec<(Sample, List)> = Vec::new();
+    for files in earlier {
+        let (sample, list) = read(files, ledger, collected)?;
+        if let Some((later, _)) = chain.last()
+            && later.interim.as_ref().map(|named| named.sample) != Some(Digest::of(&files.sample))
+        {
+            let says = "the draw before it is not the one that it names";
+            return Err(PopulationError::Question(format!("the draw cannot be continued: {says}")));
+        }
+        chain.push((sample, list));
+    }
+    match chain.last().is_some_and(|(first, _)| first.interim.is_some()) {
+        true => Err(PopulationError::Question("the draw cannot be continued: the one before it is missing".to_owned())),
+        false => Ok(chain),
+    }
+}
+
+/// An earlier draw that this one may continue.
+fn read(first: &Earlier, ledger: &Ledger<'_>, collected: &Collected) -> Result<(Sample, List), PopulationError> {
+    let wrong = |says: String| PopulationError::Question(format!("the draw cannot be continued: {says}"));
     let sample = Sample::from_bytes(&first.sample).map_err(wrong)?;
     let list = List::parse(&first.population).map_err(|error| wrong(error.to_string()))?;
     let (own, other) = (&collected.population, &sample.population);
@@ -178,7 +200,7 @@ fn named(list: &List, ids: &[String]) -> Result<Vec<Item>, PopulationError> {
 fn stratify(ledger: &Ledger<'_>, collected: &Collected, by: &str) -> Result<BTreeMap<String, String>, PopulationError> {
     let list = &collected.list;
     if by == "job" {
-        return Ok(list.items.iter().map(|item| (item.id.clone(), item.job.to_string())).collect());
+        return Ok(list.items.iter().map(|item| (item.id.clone(), item.job_name().to_owned())).collect());
     }
     let Some(kind) = collected.population.kind.as_ref().filter(|_| collected.population.of != Of::Occurrences) else {
         let says = "occurrences are stratified by job; records of items and events also by a field of theirs";
@@ -211,7 +233,7 @@ fn stratify(ledger: &Ledger<'_>, collected: &Collected, by: &str) -> Result<BTre
                 Some(other) => other.to_string(),
                 None => "null".to_owned(),
             };
-            rows.insert(format!("{} {key}", items[0].job), text);
+            rows.insert(format!("{} {key}", items[0].job_name()), text);
         }
         for item in items {
             let stratum = rows.get(&item.id).cloned().unwrap_or_else(|| "null".to_owned());
@@ -251,7 +273,7 @@ fn evidence(ledger: &Ledger<'_>, chosen: Vec<(Item, Why)>) -> Result<Vec<SampleI
             Body::Missed(missed) => (&missed.job, missed.first, missed.last),
             Body::Document(_) => return Ok::<_, LedgerError>(()),
         };
-        for chosen in items.iter_mut().filter(|chosen| unseen(chosen) && chosen.item.job == *job) {
+        for chosen in items.iter_mut().filter(|chosen| unseen(chosen) && chosen.item.job.as_ref() == Some(job)) {
             let within = first < chosen.item.to && last >= chosen.item.from;
             let known = chosen.evidence.contains(&logged.index);
             if within && !known && chosen.evidence.len() < FOR_A_UNIT {
@@ -264,7 +286,7 @@ fn evidence(ledger: &Ledger<'_>, chosen: Vec<(Item, Why)>) -> Result<Vec<SampleI
 }
 
 /// For who opens the package without a program.
-fn readme(sample: &Sample) -> String {
+fn readme(sample: &Sample, before: &[(Sample, List)]) -> String {
     let population = &sample.population;
     let (from, to) = (rfc3339(sample.from), rfc3339(sample.to));
     let mut text = format!(
@@ -275,6 +297,9 @@ fn readme(sample: &Sample) -> String {
         population.count,
         population.of.as_str()
     );
+    for (stage, _) in before.iter().rev() {
+        text.push_str(&format!("Continues the draw up to {}: {} items stay.\n", rfc3339(stage.to), stage.items.len()));
+    }
     for note in &sample.notes {
         text.push_str(&format!("{note}\n"));
     }

@@ -6,10 +6,10 @@ use signing::{
 };
 
 use super::{
-    sampling::{Choice, First, sample},
+    sampling::{Choice, Earlier, sample},
     *,
 };
-use crate::testing::{self, Archive, Memory, Run, USERS, at, job, scoped, set};
+use crate::testing::{self, Archive, Memory, Run, USERS, at, scoped, set};
 
 const NAME: &str = "host/users@this";
 const OTHER: &str = "host/users@other";
@@ -58,7 +58,7 @@ fn items_are_the_newest_whole_list_of_each_job_at_the_end_of_the_period() {
     // Nothing is known of the other host: that is said, and no item made of it.
     assert_eq!(found.population.not_observed.len(), 1);
     let gap = &found.population.not_observed[0];
-    assert_eq!((&gap.job, gap.from, gap.to), (&job(OTHER), at("2026-07-01"), at("2026-07-04")));
+    assert_eq!((gap.job_name(), gap.from, gap.to), (OTHER, at("2026-07-01"), at("2026-07-04")));
     assert!(found.completeness.contains("Of host/users@other no whole list was read."), "{}", found.completeness);
     assert!(found.completeness.contains("the list of 2026-07-03T00:00:00Z"), "{}", found.completeness);
     assert_eq!(found.controls, [2]);
@@ -165,7 +165,7 @@ fn a_sample_is_packed_with_its_evidence_and_verifies_alone() {
     let ledger = Ledger::new(&memory, &verdict).unwrap();
     let found = collect(&ledger, &question(Of::Items)).unwrap();
     for strata in [None, Some("job"), Some("role.name")] {
-        let drawn = sample(&ledger, &found, None, &by_seed(9, strata), None).unwrap();
+        let drawn = sample(&ledger, &found, None, &by_seed(9, strata), &[]).unwrap();
         let judged = judge(&packed(&memory, &drawn), &Options::trusting(testing::trust())).unwrap();
         assert_eq!(judged.findings, [], "{strata:?}");
         assert_eq!((judged.items, judged.without_evidence, judged.control.as_str()), (9, 0, "AC-01"));
@@ -177,9 +177,9 @@ fn a_sample_is_packed_with_its_evidence_and_verifies_alone() {
             assert_eq!(shares, [3, 6]);
         }
     }
-    let refused = sample(&ledger, &found, None, &by_seed(9, Some("rolle")), None).unwrap_err().to_string();
+    let refused = sample(&ledger, &found, None, &by_seed(9, Some("rolle")), &[]).unwrap_err().to_string();
     assert!(refused.contains("\"rolle\""), "{refused}");
-    let all = sample(&ledger, &found, None, &by_seed(99, None), None).unwrap();
+    let all = sample(&ledger, &found, None, &by_seed(99, None), &[]).unwrap();
     assert_eq!(all.sample.items.len(), 30);
     assert!(
         all.sample.notes.iter().any(|note| note.contains("these are all that there are")),
@@ -195,11 +195,11 @@ fn ids_that_the_population_lacks_are_refused_by_name_and_others_taken() {
     let ledger = Ledger::new(&memory, &verdict).unwrap();
     let found = collect(&ledger, &question(Of::Items)).unwrap();
     let ids = |ids: &[&str]| Choice::Ids(ids.iter().map(|id| format!("{NAME} {id}")).collect());
-    let drawn = sample(&ledger, &found, None, &ids(&["u4", "u1"]), None).unwrap();
+    let drawn = sample(&ledger, &found, None, &ids(&["u4", "u1"]), &[]).unwrap();
     assert_eq!((drawn.sample.procedure.how, drawn.sample.items.len()), (How::Ids, 2));
     assert!(drawn.sample.items.iter().all(|item| item.why == Why::Named));
     assert!(judge(&packed(&memory, &drawn), &Options::trusting(testing::trust())).unwrap().intact);
-    let refused = sample(&ledger, &found, None, &ids(&["u4", "u9"]), None).unwrap_err().to_string();
+    let refused = sample(&ledger, &found, None, &ids(&["u4", "u9"]), &[]).unwrap_err().to_string();
     assert!(refused.contains("u9") && !refused.contains("u4"), "{refused}");
 }
 
@@ -219,7 +219,7 @@ fn a_frozen_population_is_computed_again_from_what_the_log_held_then() {
     let again = compared(&ledger, &asked).unwrap();
     assert_eq!((again.frozen.unwrap().entry, again.differs), (entry, None));
     assert_eq!(again.collected.list, found.list);
-    let drawn = sample(&ledger, &again.collected, again.frozen, &by_seed(3, None), None).unwrap();
+    let drawn = sample(&ledger, &again.collected, again.frozen, &by_seed(3, None), &[]).unwrap();
     let judged = judge(&packed(&memory, &drawn), &Options::trusting(testing::trust())).unwrap();
     assert_eq!(judged.findings, []);
 
@@ -243,8 +243,8 @@ fn a_first_draw_is_rolled_forward_and_another_one_refused() {
     let ledger = Ledger::new(&memory, &verdict).unwrap();
     let early = Question { to: at("2026-07-04"), ..question(Of::Items) };
     let found = collect(&ledger, &early).unwrap();
-    let drawn = sample(&ledger, &found, None, &by_seed(4, None), None).unwrap();
-    let first = First { sample: drawn.sample.to_bytes(), population: drawn.parts.population.clone() };
+    let drawn = sample(&ledger, &found, None, &by_seed(4, None), &[]).unwrap();
+    let first = Earlier { sample: drawn.sample.to_bytes(), population: drawn.parts.population.clone() };
     let mut run = Run::by_hand(NAME);
     for n in 0..20 {
         run = run.user(&format!("u{n}"), true);
@@ -254,14 +254,42 @@ fn a_first_draw_is_rolled_forward_and_another_one_refused() {
     let ledger = Ledger::new(&memory, &verdict).unwrap();
     let whole = Question { to: at("2026-07-10"), ..question(Of::Items) };
     let found = collect(&ledger, &whole).unwrap();
-    let rolled = sample(&ledger, &found, None, &by_seed(7, None), Some(&first)).unwrap();
+    let rolled = sample(&ledger, &found, None, &by_seed(7, None), std::slice::from_ref(&first)).unwrap();
     let whys: Vec<Why> = rolled.sample.items.iter().map(|item| item.why).collect();
     assert_eq!(whys, [vec![Why::Interim; 4], vec![Why::Drawn; 3]].concat());
     assert!(rolled.sample.items[4..].iter().all(|item| !drawn.parts.readme.contains(&item.item.id)));
     assert_eq!(judge(&packed(&memory, &rolled), &Options::trusting(testing::trust())).unwrap().findings, []);
+    // At the year's end the two draws are continued once more.
+    let again = Earlier { sample: rolled.sample.to_bytes(), population: rolled.parts.population.clone() };
+    let later = Question { to: at("2026-07-12"), ..whole.clone() };
+    archive.at("2026-07-11").run(&(20..30).fold(Run::by_hand(NAME), |run, n| run.user(&format!("u{n}"), true)));
+    let (memory, verdict) = archive.verified("");
+    let ledger = Ledger::new(&memory, &verdict).unwrap();
+    let stages = [again.clone(), first.clone()];
+    let found = collect(&ledger, &later).unwrap();
+    let last = sample(&ledger, &found, None, &by_seed(9, None), &stages).unwrap();
+    let whys: Vec<Why> = last.sample.items.iter().map(|item| item.why).collect();
+    assert_eq!(whys, [vec![Why::Interim; 7], vec![Why::Drawn; 2]].concat());
+    let package = packed(&memory, &last);
+    let judged = judge(&package, &Options::trusting(testing::trust())).unwrap();
+    assert_eq!((judged.findings, judged.limits.iter().any(|limit| limit.code == "SAMPLE-INTERIM")), (vec![], false));
+    assert!(last.parts.readme.contains("Continues the draw up to 2026-07-04T00:00:00Z: 4 items stay."));
+    for name in ["interim/sample.json", "interim/interim/population.jsonl"] {
+        let mut cut = package.0.clone();
+        assert!(cut.remove(name).is_some(), "{name}");
+        let judged = judge(&Memory(cut), &Options::trusting(testing::trust())).unwrap();
+        assert!(!judged.intact, "{name}");
+    }
+    let refused =
+        |stages: &[Earlier]| sample(&ledger, &found, None, &by_seed(9, None), stages).unwrap_err().to_string();
+    let alone = refused(std::slice::from_ref(&again));
+    assert!(alone.contains("the one before it is missing"), "{alone}");
+    assert!(refused(&[first.clone(), again]).contains("not the one that it names"));
+
     let other = Question { from: at("2026-07-02"), ..whole };
     let found = collect(&ledger, &other).unwrap();
-    let refused = sample(&ledger, &found, None, &by_seed(7, None), Some(&first)).unwrap_err().to_string();
+    let refused =
+        sample(&ledger, &found, None, &by_seed(7, None), std::slice::from_ref(&first)).unwrap_err().to_string();
     assert!(refused.contains("no beginning of this period"), "{refused}");
 }
 
@@ -298,8 +326,26 @@ fn occurrences_are_those_of_the_report_and_one_that_nobody_observed_stays_in_the
     let ledger = Ledger::new(&memory, &verdict).unwrap();
     let frozen = all(&ledger, at("2026-07-01"), at("2026-07-04"), at("2026-07-10")).unwrap();
     assert_eq!(frozen.iter().map(|one| &one.population).collect::<Vec<_>>(), [&found.population]);
-    let drawn = sample(&ledger, &found, None, &by_seed(6, Some("job")), None).unwrap();
+    let drawn = sample(&ledger, &found, None, &by_seed(6, Some("job")), &[]).unwrap();
     let judged = judge(&packed(&memory, &drawn), &Options::trusting(testing::trust())).unwrap();
     assert_eq!((judged.findings, judged.items, judged.without_evidence), (Vec::new(), 6, 2));
     assert!(drawn.sample.notes.iter().any(|note| note.starts_with("Of 2 items the log holds nothing")));
+}
+
+#[test]
+fn what_no_job_reads_is_in_the_population_as_not_observed() {
+    let mut archive = Archive::new("2026-06-30");
+    let control = testing::control("AC-01", Frequency::Daily, "backup_protected");
+    archive.controls(&set(&[control], vec![scoped(NAME, USERS)]));
+    archive.plan(&[(NAME, None)], "restated");
+    archive.at("2026-07-10").plan(&[(NAME, None)], "restated");
+    let (memory, found) = collected(&mut archive, &question(Of::Occurrences));
+    assert_eq!(found.list.items.iter().map(|item| &item.job).collect::<Vec<_>>(), [&None, &None, &None]);
+    assert_eq!(ids(&found)[0], "no job 2026-07-01T00:00:00Z");
+    assert_eq!((found.population.not_observed.len(), found.population.not_observed[0].job_name()), (1, "no job"));
+    let verdict = memory.judge("");
+    let ledger = Ledger::new(&memory, &verdict).unwrap();
+    let drawn = sample(&ledger, &found, None, &by_seed(2, Some("job")), &[]).unwrap();
+    let judged = judge(&packed(&memory, &drawn), &Options::trusting(testing::trust())).unwrap();
+    assert_eq!((judged.findings, judged.items, judged.without_evidence), (Vec::new(), 2, 2));
 }

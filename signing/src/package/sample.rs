@@ -16,11 +16,13 @@ pub const POPULATION: &str = "population.jsonl";
 /// The stratum of each item of the list, where strata are by a field: `{"id":…,"stratum":…}`, in the list's order.
 pub const STRATA: &str = "strata.jsonl";
 
-/// The first draw's [`SAMPLE`], where there is one.
-pub const INTERIM_SAMPLE: &str = "interim/sample.json";
+/// The most draws that one may continue, each the one before it.
+pub const MOST_BEFORE: usize = 12;
 
-/// The first draw's [`POPULATION`].
-pub const INTERIM_POPULATION: &str = "interim/population.jsonl";
+/// The name of [`SAMPLE`] or [`POPULATION`] of an earlier draw: the draw before is 1, the one before that 2.
+pub fn interim(back: usize, name: &str) -> String {
+    format!("{}{name}", "interim/".repeat(back))
+}
 
 /// A page that verifies bundles in a browser. Nothing rests on it.
 pub const PAGE: &str = "verify.html";
@@ -59,8 +61,8 @@ pub struct Parts {
     pub population: Vec<u8>,
     /// [`STRATA`].
     pub strata: Option<Vec<u8>>,
-    /// [`INTERIM_SAMPLE`] and [`INTERIM_POPULATION`].
-    pub interim: Option<(Vec<u8>, Vec<u8>)>,
+    /// [`SAMPLE`] and [`POPULATION`] of the draws before, the newest first ([`interim`]).
+    pub interim: Vec<(Vec<u8>, Vec<u8>)>,
     /// [`PAGE`].
     pub page: Option<Vec<u8>>,
     /// [`README`].
@@ -83,9 +85,9 @@ pub fn make(reader: &dyn Reader, sample: &Sample, parts: &Parts, put: &mut Put<'
             making.bytes(name, bytes)?;
         }
     }
-    if let Some((sample, population)) = &parts.interim {
-        making.bytes(INTERIM_SAMPLE, sample)?;
-        making.bytes(INTERIM_POPULATION, population)?;
+    for (back, (sample, population)) in (1..).zip(&parts.interim) {
+        making.bytes(&interim(back, SAMPLE), sample)?;
+        making.bytes(&interim(back, POPULATION), population)?;
     }
     for index in sample.entries() {
         making.one_of(index, &note)?;

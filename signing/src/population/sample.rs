@@ -29,7 +29,7 @@ pub struct Sample {
     pub frozen: Option<Frozen>,
     /// How items were chosen.
     pub procedure: Procedure,
-    /// A first draw that this one continues.
+    /// The draw that this one continues, which may itself continue another.
     pub interim: Option<Interim>,
     /// The items, in the order in which they were chosen.
     pub items: Vec<SampleItem>,
@@ -97,7 +97,7 @@ pub struct Stratum {
     pub size: u64,
 }
 
-/// The first draw of one that is rolled forward. Its files lie below `interim/`.
+/// The draw before one that is rolled forward. Its files lie below `interim/`, those of the one before it below `interim/interim/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interim {
@@ -129,7 +129,7 @@ pub enum Why {
     Drawn,
     /// The auditor named it.
     Named,
-    /// It stays from the first draw.
+    /// It stays from the draw before.
     Interim,
 }
 
@@ -172,8 +172,8 @@ impl Sample {
     }
 }
 
-/// Chooses the items of a seed: those of the first draw stay; the rest is drawn from what was not in its population. `strata` names the
-/// stratum of each item by id, where there are strata.
+/// Chooses the items of a seed: those of the draw before stay; the rest is drawn from what was in no earlier population. `strata` names the
+/// stratum of each item by id, where there are strata; `before` are the draws that are continued, the newest first.
 ///
 /// # Errors
 /// An item without a stratum, in words.
@@ -181,14 +181,14 @@ pub fn redraw(
     list: &List,
     procedure: &Procedure,
     strata: Option<&BTreeMap<String, String>>,
-    interim: Option<(&Sample, &List)>,
+    before: &[(Sample, List)],
 ) -> Result<Redrawn, String> {
     let mut items: Vec<(Item, Why)> = Vec::new();
     let mut known = BTreeSet::new();
-    if let Some((first, before)) = interim {
-        items.extend(first.items.iter().map(|kept| (kept.item.clone(), Why::Interim)));
-        known.extend(before.items.iter().map(|item| item.id.as_str()));
+    if let Some((newest, _)) = before.first() {
+        items.extend(newest.items.iter().map(|kept| (kept.item.clone(), Why::Interim)));
     }
+    known.extend(before.iter().flat_map(|(_, list)| &list.items).map(|item| item.id.as_str()));
     let Some(seed) = &procedure.seed else { return Ok(Redrawn { items, strata: Vec::new() }) };
     let among: Vec<usize> =
         (0..list.items.len()).filter(|place| !known.contains(list.items[*place].id.as_str())).collect();

@@ -17,7 +17,7 @@ use crate::{
     layout,
     package::{
         ABOUT, README,
-        sample::{self, INTERIM_POPULATION, INTERIM_SAMPLE, PAGE, POPULATION, SAMPLE, STRATA, StratumOf},
+        sample::{self, MOST_BEFORE, PAGE, POPULATION, SAMPLE, STRATA, StratumOf},
     },
     population::{
         FORMAT as POPULATION_FORMAT, Frozen, How, Item, KIND, List, MAX_LIST, PopulationDocument, Sample, Why, redraw,
@@ -287,9 +287,9 @@ impl Checking<'_> {
             let Some(statement) = known.get(&entry).and_then(|known| known.statement.as_ref()) else { continue };
             let fits = match &statement.body {
                 Body::Receipt(receipt) => {
-                    receipt.job == item.job && Some(statement.subject[0].digest.sha256) == item.bundle
+                    Some(&receipt.job) == item.job.as_ref() && Some(statement.subject[0].digest.sha256) == item.bundle
                 }
-                Body::Missed(missed) => missed.job == item.job && item.bundle.is_none(),
+                Body::Missed(missed) => Some(&missed.job) == item.job.as_ref() && item.bundle.is_none(),
                 Body::Document(_) => false,
             };
             if !fits {
@@ -299,26 +299,52 @@ impl Checking<'_> {
         }
     }
 
-    /// Draws again.
-    fn redrawn(&mut self, sample: &Sample, list: &List) -> Result<(), CannotVerify> {
-        let mut interim = None;
-        if let Some(named) = &sample.interim {
-            let Some((first, before, digest)) = self.drawn(INTERIM_SAMPLE, INTERIM_POPULATION)? else { return Ok(()) };
-            if digest != named.sample || first.population.sha256 != named.population || first.to != named.to {
-                self.finding(Code::SamplePopulation, INTERIM_SAMPLE, "it is not the first draw that the sample names");
+    /// The draws that a sample continues, the newest first; `None`: one cannot be read, which is a finding.
+    fn before(&mut self, sample: &Sample) -> Result<Option<Vec<(Sample, List)>>, CannotVerify> {
+        let mut before: Vec<(Sample, List)> = Vec::new();
+        let mut named = sample.interim.clone();
+        while let Some(wanted) = named {
+            let back = before.len() + 1;
+            let object = sample::interim(back, SAMPLE);
+            if back > MOST_BEFORE {
+                self.finding(Code::SampleMalformed, SAMPLE, format!("it continues more than {MOST_BEFORE} draws"));
+                return Ok(None);
+            }
+            let Some((first, list, digest)) = self.drawn(&object, &sample::interim(back, POPULATION))? else {
+                return Ok(None);
+            };
+            if digest != wanted.sample || first.population.sha256 != wanted.population || first.to != wanted.to {
+                self.finding(Code::SamplePopulation, &object, "it is not the draw that the later one names");
             }
             if first.population.control != sample.population.control || first.origin != sample.origin {
-                self.finding(Code::SamplePopulation, INTERIM_SAMPLE, "it is of another control, or of another log");
+                self.finding(Code::SamplePopulation, &object, "it is of another control, or of another log");
             }
-            // What the first draw's own strata were is not here: then its items are its own word.
-            if first.procedure.strata.as_ref().is_none_or(|strata| strata.by == "job") && first.interim.is_none() {
-                self.same(&first, &before, None, INTERIM_SAMPLE);
+            named = first.interim.clone();
+            before.push((first, list));
+        }
+        Ok(Some(before))
+    }
+
+    /// Draws again.
+    fn redrawn(&mut self, sample: &Sample, list: &List) -> Result<(), CannotVerify> {
+        let Some(before) = self.before(sample)? else { return Ok(()) };
+        for (place, (stage, list)) in before.iter().enumerate() {
+            // What a draw's own strata were is not here: then its items are its own word.
+            if stage.procedure.strata.as_ref().is_none_or(|strata| strata.by == "job") {
+                self.again(stage, list, None, &before[place + 1..], &sample::interim(place + 1, SAMPLE));
             } else {
-                let says =
-                    "the first draw is not made again: its strata, or the draw before it, are in its own package";
+                let says = "a draw that is continued is not made again: its strata are in its own package";
                 self.limits.push(Limit { code: "SAMPLE-INTERIM", says: says.to_owned() });
             }
-            interim = Some((first, before));
+        }
+        if let Some((stage, _)) = before.first() {
+            let ends = before
+                .iter()
+                .rev()
+                .map(|(stage, _)| format!("to {}: {}", rfc3339(stage.to), plural(stage.items.len() as u64, "item")));
+            let says = ends.collect::<Vec<_>>().join("; ");
+            let added = sample.items.len().saturating_sub(stage.items.len());
+            self.section("stages", format!("{says}; to {}: {added} more", rfc3339(sample.to)));
         }
         let mut strata = None;
         if sample.procedure.strata.as_ref().is_some_and(|strata| strata.by != "job") {
@@ -334,15 +360,8 @@ impl Checking<'_> {
             self.limits.push(Limit { code: "SAMPLE-STRATA", says: says.to_owned() });
             strata = Some(lines.into_iter().map(|line| (line.id, line.stratum)).collect());
         }
-        match &interim {
-            Some((first, before)) => self.again(sample, list, strata, Some((first, before)), SAMPLE),
-            None => self.same(sample, list, strata, SAMPLE),
-        }
+        self.again(sample, list, strata, &before, SAMPLE);
         Ok(())
-    }
-
-    fn same(&self, sample: &Sample, list: &List, strata: Option<BTreeMap<String, String>>, object: &str) {
-        self.again(sample, list, strata, None, object);
     }
 
     fn again(
@@ -350,7 +369,7 @@ impl Checking<'_> {
         sample: &Sample,
         list: &List,
         strata: Option<BTreeMap<String, String>>,
-        interim: Option<(&Sample, &List)>,
+        before: &[(Sample, List)],
         object: &str,
     ) {
         let finding = |says: String| self.finding(Code::SampleDraw, object, says);
@@ -367,11 +386,11 @@ impl Checking<'_> {
         }
         let strata = match &procedure.strata {
             Some(by) if by.by == "job" => {
-                Some(list.items.iter().map(|item| (item.id.clone(), item.job.to_string())).collect())
+                Some(list.items.iter().map(|item| (item.id.clone(), item.job_name().to_owned())).collect())
             }
             _ => strata,
         };
-        match redraw(list, procedure, strata.as_ref(), interim) {
+        match redraw(list, procedure, strata.as_ref(), before) {
             Err(says) => finding(says),
             Ok(drawn) => {
                 let wanted: Vec<&str> = drawn.items.iter().map(|(item, _)| item.id.as_str()).collect();
@@ -486,7 +505,7 @@ impl Checking<'_> {
             );
             self.section("population", says);
             for gap in population.not_observed.iter().take(20) {
-                let says = format!("{}, {} to {}: {}", gap.job, rfc3339(gap.from), rfc3339(gap.to), gap.reason);
+                let says = format!("{}, {} to {}: {}", gap.job_name(), rfc3339(gap.from), rfc3339(gap.to), gap.reason);
                 self.section("unobserved", says);
             }
             if let Some(more) = population.not_observed.len().checked_sub(20).filter(|more| *more > 0) {

@@ -29,8 +29,12 @@ struct World {
 
 fn document(list: &List, size: u64, root: Digest) -> PopulationDocument {
     let reason = "missed: down".to_owned();
-    let gap =
-        Gap { job: job("host/accounts"), from: at("2026-11-01T05:00:00Z"), to: at("2026-11-01T06:00:00Z"), reason };
+    let gap = Gap {
+        job: Some(job("host/accounts")),
+        from: at("2026-11-01T05:00:00Z"),
+        to: at("2026-11-01T06:00:00Z"),
+        reason,
+    };
     PopulationDocument {
         format: FORMAT.into(),
         origin: ORIGIN.into(),
@@ -65,7 +69,7 @@ fn frozen_with(change: impl FnOnce(&mut PopulationDocument)) -> World {
         let entry = hour as u64 + 1;
         let mut item = Item {
             id: format!("host/accounts@this {slot}"),
-            job: name.clone(),
+            job: Some(name.clone()),
             from: slot,
             to: slot + TimeDelta::hours(1),
             state: "operated".into(),
@@ -107,7 +111,7 @@ fn evidence(item: &Item) -> Vec<u64> {
 
 impl World {
     fn sample(&self, size: u64) -> Sample {
-        let chosen = redraw(&self.list, &by_seed(size), None, None).unwrap().items;
+        let chosen = redraw(&self.list, &by_seed(size), None, &[]).unwrap().items;
         let items = chosen.into_iter().map(|(item, why)| SampleItem { evidence: evidence(&item), item, why });
         Sample {
             format: Sample::FORMAT.into(),
@@ -277,9 +281,9 @@ fn a_sample_that_is_rolled_forward_carries_its_first_draw_and_both_are_made_agai
     let mut rolled = world.sample(8);
     rolled.interim =
         Some(Interim { sample: Digest::of(&first.to_bytes()), population: first.population.sha256, to: first.to });
-    let chosen = redraw(&world.list, &by_seed(8), None, Some((&first, &before.list))).unwrap().items;
+    let chosen = redraw(&world.list, &by_seed(8), None, &[(first.clone(), before.list.clone())]).unwrap().items;
     rolled.items = chosen.into_iter().map(|(item, why)| SampleItem { evidence: evidence(&item), item, why }).collect();
-    let parts = Parts { interim: Some((first.to_bytes(), before.list.to_bytes())), ..world.parts() };
+    let parts = Parts { interim: vec![(first.to_bytes(), before.list.to_bytes())], ..world.parts() };
     assert_eq!(judge(&world.pack(&rolled, &parts)).findings, []);
     assert_eq!(rolled.items.iter().filter(|item| item.why == Why::Interim).count(), 4);
     let mut dropped = rolled.clone();
@@ -287,7 +291,7 @@ fn a_sample_that_is_rolled_forward_carries_its_first_draw_and_both_are_made_agai
     assert_eq!(codes(&world.pack(&dropped, &parts)), ["SAMPLE-DRAW"]);
     let mut redrawn = first.clone();
     redrawn.items.pop();
-    let other = Parts { interim: Some((redrawn.to_bytes(), before.list.to_bytes())), ..world.parts() };
+    let other = Parts { interim: vec![(redrawn.to_bytes(), before.list.to_bytes())], ..world.parts() };
     assert_eq!(codes(&world.pack(&rolled, &other)), ["SAMPLE-POPULATION", "SAMPLE-DRAW"]);
     assert_eq!(codes(&world.pack(&rolled, &world.parts())), ["SAMPLE-MALFORMED"]);
 }

@@ -43,7 +43,7 @@ fn daily(job: &Job, evil: &str, state: impl Fn(u64) -> OccurrenceState) -> Vec<O
         .map(|n| {
             let state = state(n);
             Occurrence {
-                job: job.clone(),
+                job: Some(job.clone()),
                 from: day(n),
                 to: day(n + 1),
                 state,
@@ -88,7 +88,7 @@ fn slots() -> SlotCounts {
 
 fn control(id: &str, evil: &str, occurrences: Vec<Occurrence>, frequency: Frequency) -> ControlReport {
     let counts = counts(&occurrences);
-    let jobs: std::collections::BTreeSet<Job> = occurrences.iter().map(|one| one.job.clone()).collect();
+    let jobs: std::collections::BTreeSet<Job> = occurrences.iter().filter_map(|one| one.job.clone()).collect();
     let part = |from, to, because: &str| Part {
         from: day(from),
         to: day(to),
@@ -149,7 +149,7 @@ pub fn awkward(evil: &str) -> Report {
     let quarters: Vec<Occurrence> = [(0, 90, Operated), (90, 182, Bad), (182, 274, Gap), (274, 365, Open)]
         .into_iter()
         .map(|(from, to, state)| Occurrence {
-            job: users.clone(),
+            job: Some(users.clone()),
             from: day(from),
             to: day(to),
             state,
