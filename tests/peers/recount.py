@@ -388,7 +388,7 @@ class Controls:
         return control, supporting(control, scoped) if control and scoped else []
 
     def observed(self, job, from_, to, checks):
-        seen = {verdict(run, checks) for run in self.runs[job] if from_ <= run.at < to}
+        seen = {verdict(run, checks) for run in self.runs[job] if from_ <= run.at < min(to, self.until)}
         if "F" in seen:
             return "deviation"
         if to > min(self.as_of, self.until):
