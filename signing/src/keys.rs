@@ -41,8 +41,13 @@ impl PublicKey {
     /// The key of 32 bytes (RFC 8032, 5.1.5).
     ///
     /// # Errors
-    /// Bytes that are no point, or one of small order, under which anything can be made to verify.
+    /// Bytes that are no point, or spell one with a number that is not reduced (RFC 8032, 5.1.3), or one of small order, under which
+    /// anything can be made to verify.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, BadKey> {
+        let [low, middle @ .., high] = bytes;
+        if *low >= 0xed && middle.iter().all(|byte| *byte == 0xff) && high & 0x7f == 0x7f {
+            return Err(BadKey("the point is spelled with a number that is not reduced"));
+        }
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| BadKey("the bytes are no point of the curve"))?;
         if key.is_weak() {
             return Err(BadKey("the point has small order"));
@@ -263,11 +268,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_small_order_is_refused() {
+    fn a_key_of_small_order_or_spelled_with_a_number_that_is_not_reduced_is_refused() {
         let mut identity = [0; 32];
         identity[0] = 1;
         assert!(PublicKey::from_bytes(&identity).is_err());
         assert!(PublicKey::from_bytes(&[0; 32]).is_err());
+        // Among 2^255 - 19 and the 18 numbers above it are y of points of the whole order.
+        let mut taken_unreduced = 0;
+        for low in 0xed..=0xff_u8 {
+            let mut key = [0xff; 32];
+            (key[0], key[31]) = (low, 0x7f);
+            assert!(PublicKey::from_bytes(&key).is_err());
+            taken_unreduced += u32::from(VerifyingKey::from_bytes(&key).is_ok_and(|key| !key.is_weak()));
+        }
+        assert!(taken_unreduced > 0);
     }
 
     #[test]

@@ -58,3 +58,53 @@ pub fn visit(visits: &[Visit]) -> Option<Vec<Value>> {
     assert!(output.status.success(), "{}", text(&output.stderr));
     Some(serde_json::from_slice(&output.stdout).expect("the driver prints JSON"))
 }
+
+// The steps of the page, by number.
+/// What the files are.
+pub const FILES: usize = 0;
+/// The keys under the root.
+pub const KEYS: usize = 1;
+/// The seal's signature.
+pub const SEAL: usize = 2;
+/// What the seal signs.
+pub const STATEMENT: usize = 3;
+/// The bundle or document.
+pub const SUBJECT: usize = 4;
+/// The inclusion proof.
+pub const PLACE: usize = 5;
+/// Who signed the checkpoint.
+pub const CHECKPOINT: usize = 6;
+
+/// The page that verifies, by itself.
+pub fn page(scratch: &Path) -> PathBuf {
+    let page = scratch.join("verify.html");
+    fs::write(&page, report::html::VERIFY_PAGE.as_bytes()).expect("a file can be written");
+    page
+}
+
+/// That it said nothing, and asked for nothing.
+pub fn quiet(name: &str, told: &Value) {
+    for silent in ["said", "requests"] {
+        assert!(told[silent].as_array().expect("the driver tells it").is_empty(), "{name}: {silent}: {}", told[silent]);
+    }
+}
+
+/// That the verdict is this, that it is said at this step, and that no later step passes.
+pub fn judged(name: &str, told: &Value, verdict: &str, step: usize, word: &str) {
+    quiet(name, told);
+    assert_eq!(told["verdict"], verdict, "{name}: {told}");
+    let steps = told["steps"].as_array().expect("the driver tells it");
+    let last = if verdict == "verified" { "ok" } else { verdict };
+    let step = if word == "other.zip" { steps.len() - 1 } else { step };
+    assert_eq!(steps[step]["state"], last, "{name}: {told}");
+    assert!(steps[step]["text"].as_str().expect("the driver tells it").contains(word), "{name}: {told}");
+    for (n, one) in steps.iter().enumerate() {
+        let wanted = match n.cmp(&step) {
+            std::cmp::Ordering::Less => "ok",
+            std::cmp::Ordering::Equal => last,
+            std::cmp::Ordering::Greater => "not reached",
+        };
+        assert_eq!(one["state"], wanted, "{name}, step {n}: {told}");
+    }
+    assert_eq!(told["again"], false, "{name}: the verdict stays when the fingerprint is another");
+}

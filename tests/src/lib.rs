@@ -9,6 +9,7 @@ pub mod browser;
 pub mod conformance;
 pub mod container;
 pub mod grow;
+pub mod loose;
 pub mod program;
 pub mod recipes;
 pub mod s3;

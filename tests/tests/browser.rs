@@ -4,23 +4,20 @@
 
 use std::{
     fs,
-    io::Read,
     net::TcpListener,
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signing::{
     digest::Digest,
     keys::{FileKey, Signer as _},
     log::{Checkpoint, OfflineProof},
-    package, seal,
-    store::Dir,
 };
 use tests::{
-    browser::{Visit, visit},
-    program::{files, workspace},
+    browser::{CHECKPOINT, FILES, KEYS, PLACE, SEAL, STATEMENT, SUBJECT, Visit, judged, page, quiet, visit},
+    loose::{Loose, key, restated, root, spoil, swap, unpacked, zipped},
+    program::files,
 };
 
 mod model {
@@ -30,123 +27,6 @@ mod model {
 #[allow(dead_code)]
 #[path = "../../report/src/html/tests/fixture.rs"]
 mod fixture;
-
-/// The steps of the page, by number.
-const FILES: usize = 0;
-const KEYS: usize = 1;
-const SEAL: usize = 2;
-const STATEMENT: usize = 3;
-const SUBJECT: usize = 4;
-const PLACE: usize = 5;
-const CHECKPOINT: usize = 6;
-
-fn vectors() -> Value {
-    serde_json::from_slice(&fs::read(workspace().join("docs/vectors/vectors.json")).unwrap()).unwrap()
-}
-
-fn key(name: &str) -> FileKey {
-    let seed: Digest = vectors()["keys"][name]["seed"].as_str().unwrap().parse().unwrap();
-    FileKey::from_seed(&seed.0)
-}
-
-fn root() -> String {
-    key("root").public().fingerprint()
-}
-
-/// A package of an entry of the vectors' archive, as files.
-fn unpacked(index: u64, to: &Path) {
-    let archive = Dir::new(workspace().join("docs/vectors/archive"));
-    package::make(&archive, index, &mut |name, content: &mut dyn Read| {
-        let path = to.join(name);
-        fs::create_dir_all(path.parent().unwrap())?;
-        std::io::copy(content, &mut fs::File::create(path)?).map(drop)
-    })
-    .unwrap();
-}
-
-fn zipped(from: &Path, to: &Path) {
-    let mut out = fs::File::options().read(true).write(true).create_new(true).open(to).unwrap();
-    signing::bundle::write(from, &mut out).unwrap();
-}
-
-/// The files of an entry, one by one, each of which a case may change.
-struct Loose {
-    directory: PathBuf,
-    bundle: Vec<u8>,
-    seal: Vec<u8>,
-    proof: Vec<u8>,
-    keys: Vec<u8>,
-    /// Others, by name.
-    others: Vec<(String, Vec<u8>)>,
-}
-
-impl Loose {
-    fn new(scratch: &Path, name: &str) -> Self {
-        let from = scratch.join(format!("{name}.from"));
-        unpacked(2, &from);
-        let read = |below: &str| fs::read(files(&from.join(below)).remove(0)).unwrap();
-        Self {
-            directory: scratch.join(name),
-            bundle: read("bundle"),
-            seal: read("seal"),
-            proof: read("proof"),
-            keys: read("document/keys"),
-            others: Vec::new(),
-        }
-    }
-
-    /// Writes those that are not empty.
-    fn written(&self) -> Vec<PathBuf> {
-        fs::create_dir_all(&self.directory).unwrap();
-        let own = [
-            ("bundle.zip", &self.bundle),
-            ("entry.sigstore.json", &self.seal),
-            ("4.tlog-proof", &self.proof),
-            ("keys.json", &self.keys),
-        ];
-        let all = own.into_iter().chain(self.others.iter().map(|(name, bytes)| (name.as_str(), bytes)));
-        let put = |(name, bytes): (&str, &Vec<u8>)| {
-            let path = self.directory.join(name);
-            fs::write(&path, bytes).unwrap();
-            path
-        };
-        all.filter(|(_, bytes)| !bytes.is_empty()).map(put).collect()
-    }
-
-    fn payload(&self) -> String {
-        String::from_utf8(seal::Seal::from_bytes(&self.seal).unwrap().payload).unwrap()
-    }
-
-    /// Seals another statement, by a key of the owner.
-    fn sealed(&mut self, payload: &str, by: &FileKey) {
-        let signature = by.sign(&seal::pae("application/vnd.in-toto+json", payload.as_bytes())).unwrap();
-        self.seal = seal::seal(payload.as_bytes(), &by.public().fingerprint(), &signature);
-    }
-}
-
-/// Swaps two texts that must be there.
-fn swap(bytes: &mut Vec<u8>, from: &str, to: &str) {
-    let text = String::from_utf8(bytes.clone()).unwrap();
-    assert!(text.contains(from), "{from} is not in {text}");
-    *bytes = text.replacen(from, to, 1).into_bytes();
-}
-
-/// Changes the base64 of a member, and keeps it base64.
-fn spoil(bytes: &mut [u8], after: &str) {
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let at = text.find(after).unwrap() + after.len() + 20;
-    bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-}
-
-/// A statement changed under its old signature.
-fn restated(bytes: &mut Vec<u8>, from: &str, to: &str) {
-    let mut value: Value = serde_json::from_slice(bytes).unwrap();
-    let inner = if value.get("dsseEnvelope").is_some() { &mut value["dsseEnvelope"] } else { &mut value };
-    let mut payload = STANDARD.decode(inner["payload"].as_str().unwrap()).unwrap();
-    swap(&mut payload, from, to);
-    inner["payload"] = STANDARD.encode(payload).into();
-    *bytes = serde_json::to_vec(&value).unwrap();
-}
 
 type Change = fn(&mut Loose);
 
@@ -280,38 +160,6 @@ const CASES: [(&str, Change, &str, usize, &str); 26] = [
     ("keys-signature", |l| spoil(&mut l.keys, "\"sig\":\""), "refused", KEYS, "not signed by the root"),
     ("keys-missing", |l| l.keys.clear(), "open", KEYS, "no keys"),
 ];
-
-fn page(scratch: &Path) -> PathBuf {
-    let page = scratch.join("verify.html");
-    fs::write(&page, report::html::VERIFY_PAGE.as_bytes()).unwrap();
-    page
-}
-
-fn quiet(name: &str, told: &Value) {
-    for silent in ["said", "requests"] {
-        assert!(told[silent].as_array().unwrap().is_empty(), "{name}: {silent}: {}", told[silent]);
-    }
-}
-
-/// That the verdict is this, that it is said at this step, and that no later step passes.
-fn judged(name: &str, told: &Value, verdict: &str, step: usize, word: &str) {
-    quiet(name, told);
-    assert_eq!(told["verdict"], verdict, "{name}: {told}");
-    let steps = told["steps"].as_array().unwrap();
-    let last = if verdict == "verified" { "ok" } else { verdict };
-    let step = if word == "other.zip" { steps.len() - 1 } else { step };
-    assert_eq!(steps[step]["state"], last, "{name}: {told}");
-    assert!(steps[step]["text"].as_str().unwrap().contains(word), "{name}: {told}");
-    for (n, one) in steps.iter().enumerate() {
-        let wanted = match n.cmp(&step) {
-            std::cmp::Ordering::Less => "ok",
-            std::cmp::Ordering::Equal => last,
-            std::cmp::Ordering::Greater => "not reached",
-        };
-        assert_eq!(one["state"], wanted, "{name}, step {n}: {told}");
-    }
-    assert_eq!(told["again"], false, "{name}: the verdict stays when the fingerprint is another");
-}
 
 #[test]
 fn loose_files_are_verified_and_each_change_is_refused_at_its_step() {

@@ -42,12 +42,62 @@ function parsed(bytes) {
   try { return JSON.parse(text); } catch { return null; }
 }
 
+/** Refuses JSON, which has been parsed, in which an object names a member twice: readers differ in which of the two they take. */
+function once(bytes, name) {
+  const open = [];
+  let text = null;
+  for (const [token] of ascii(bytes).matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:]/g)) {
+    if (token === "{" || token === "[") open.push(new Set());
+    else if (token === "}" || token === "]") open.pop();
+    else if (token !== ":") text = token;
+    else {
+      const members = open.at(-1), member = JSON.parse(text);
+      if (members.has(member)) refuse(`${name} names the member ${member} twice`);
+      members.add(member);
+    }
+  }
+}
+
+/** Refuses what has members that the format does not have, so that nothing rides along unseen. */
+function only(name, object, ...members) {
+  const more = Object.keys(object ?? {}).find((member) => !members.includes(member));
+  if (more !== undefined) refuse(`${name} has a member that the format does not have: ${more}`);
+}
+
+// ---- Ed25519 by the strict rules: what WebCrypto leaves to each browser is decided here
+
+const P = 2n ** 255n - 19n;
+const L = 2n ** 252n + 27742317777372353535851937790883648493n;
+const D = 37095705934669439343138083508754565189542113879843219016388785533085940283555n;
+const number = (bytes) => BigInt(`0x${hex(Uint8Array.from(bytes).reverse())}`);
+
+function power(base, exponent) {
+  let result = 1n;
+  for (; exponent > 0n; exponent >>= 1n) {
+    if (exponent & 1n) result = result * base % P;
+    base = base * base % P;
+  }
+  return result;
+}
+
+/** Whether 32 bytes are a point in its one spelling (RFC 8032, 5.1.3), and none of the eight of small order, under which anything can be
+    made to verify: those whose double, or double's double, is the point (0, 1) or (0, -1). */
+function strong(bytes) {
+  const y = number(bytes) & (2n ** 255n - 1n);
+  if (y >= P) return false;
+  const square = y * y % P;
+  if (y === 0n || square === 1n || (D * square % P * square + 2n * square) % P === 1n) return false;
+  return power((square - 1n) * (D * square + 1n) % P, (P - 1n) / 2n) === 1n;
+}
+
 /** The 32 bytes of a SubjectPublicKeyInfo with Ed25519 (RFC 8410). */
 function point(spki) {
   const der = bytesOf(spki);
   const prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
   if (der === null || der.length !== 44 || !same(Array.from(der.subarray(0, 12)), prefix)) refuse("a key in it is no Ed25519 key");
-  return der.subarray(12);
+  const key = der.subarray(12);
+  if (!strong(key)) refuse("a key in it is no point of the curve, one of small order, or spelled in another way than the one that it has");
+  return key;
 }
 
 /** The fingerprint that OpenSSH prints. */
@@ -59,6 +109,7 @@ async function fingerprint(key) {
 
 async function signed(key, signature, message) {
   if (signature === null || signature.length !== 64) return false;
+  if (!strong(key) || !strong(signature.subarray(0, 32)) || number(signature.subarray(32)) >= L) return false;
   const imported = await crypto.subtle.importKey("raw", key, { name: "Ed25519" }, false, ["verify"]);
   return crypto.subtle.verify({ name: "Ed25519" }, imported, signature, message);
 }
@@ -70,41 +121,76 @@ function pae(type, payload) {
 
 // ---- ZIP (PKWARE APPNOTE): the strict form of FORMAT.md, section 9, without ZIP64
 
+const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
+  for (let bit = 0; bit < 8; bit += 1) n = n & 1 ? 0xedb88320 ^ n >>> 1 : n >>> 1;
+  return n;
+});
+const crc32 = (bytes) => (bytes.reduce((crc, byte) => CRC[(crc ^ byte) & 0xff] ^ crc >>> 8, -1) ^ -1) >>> 0;
+
+/** Names that mean the same file on every system. */
+function isName(name) {
+  const device = /^(con|prn|aux|nul|(com|lpt)[0-9])(\.|$)/i;
+  return name.length <= 200 && /^[A-Za-z0-9_.+@=,/-]+$/.test(name)
+    && name.split("/").every((part) => /^[^.](.*[^.])?$/.test(part) && !device.test(part));
+}
+
+/** Whether no name comes twice, in whatever case, and none is a directory of another. */
+function together(names) {
+  const folded = new Set(names.map((name) => name.toLowerCase()));
+  const above = (name) => name.split("/").slice(0, -1).map((_, n, parts) => parts.slice(0, n + 1).join("/"));
+  return folded.size === names.length && ![...folded].some((name) => above(name).some((directory) => folded.has(directory)));
+}
+
 async function unzip(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const u16 = (at) => view.getUint16(at, true), u32 = (at) => view.getUint32(at, true), u64 = (at) => view.getBigUint64(at, true);
+  const odd = (says) => refuse(`the ZIP has another form than packages have: ${says}`);
   const end = bytes.length - 22;
-  if (end < 0 || view.getUint32(end, true) !== 0x06054b50) refuse("the ZIP does not end as it must, or is cut");
-  const count = view.getUint16(end + 10, true);
-  let at = view.getUint32(end + 16, true);
-  if (count === 0xffff || at === 0xffffffff) open("ZIPs of this size are not read here: use evidenced verify");
+  if (end < 0 || u32(end) !== 0x06054b50) refuse("the ZIP does not end as it must, or is cut");
+  const count = u16(end + 10), directory = u32(end + 16);
+  if (count === 0xffff || u32(end + 12) === 0xffffffff || directory === 0xffffffff) {
+    const wide = end - 76;
+    const large = wide >= 0 && u32(wide) === 0x06064b50
+      && (u64(wide + 32) >= 0xffffn || u64(wide + 40) >= 0xffffffffn || u64(wide + 48) >= 0xffffffffn);
+    if (!large) odd("ZIP64 where it is not needed, or cut");
+    open("ZIPs of this size are not read here: use evidenced verify");
+  }
+  if (u32(end + 4) !== 0 || u16(end + 8) !== count || directory + u32(end + 12) !== end || u16(end + 20) !== 0) odd("its end record");
   if (count > MOST_FILES) open(`more than ${MOST_FILES} files are not read here: use evidenced verify`);
-  const directory = at;
   const files = [];
-  let expected = 0, total = 0;
+  let at = directory, expected = 0, total = 0;
   for (let n = 0; n < count; n += 1) {
-    if (at + 46 > end || view.getUint32(at, true) !== 0x02014b50) refuse("the ZIP's list of files is damaged");
-    const method = view.getUint16(at + 10, true);
-    const packed = view.getUint32(at + 20, true), size = view.getUint32(at + 24, true);
-    const long = view.getUint16(at + 28, true), extra = view.getUint16(at + 30, true), note = view.getUint16(at + 32, true);
-    const local = view.getUint32(at + 42, true);
-    if (extra !== 0 || note !== 0) refuse("the ZIP has another form than packages have");
-    const name = bytes.subarray(at + 46, at + 46 + long);
-    if (local !== expected || local + 30 + long + packed > directory || view.getUint32(local, true) !== 0x04034b50
-      || view.getUint16(local + 26, true) !== long || view.getUint16(local + 28, true) !== 0
-      || !same(name, bytes.subarray(local + 30, local + 30 + long))) refuse("the ZIP's files are not where its list says");
-    const from = local + 30 + long;
-    const data = bytes.subarray(from, from + packed);
+    if (at + 46 > end || u32(at) !== 0x02014b50) refuse("the ZIP's list of files is damaged");
+    const method = u16(at + 10), packed = u32(at + 20), size = u32(at + 24), long = u16(at + 28), local = u32(at + 42);
+    const wide = at + 46 + long;
+    if (size === 0xffffffff && u16(at + 30) >= 20 && wide + 20 <= end && u16(wide) === 1
+      && (u64(wide + 4) >= 0xffffffffn || u64(wide + 12) >= 0xffffffffn)) open("so much is not unpacked here: use evidenced verify");
+    const plain = bytes[at + 5] === 3 && u16(at + 6) <= 20 && u16(at + 8) === 0 && u32(at + 12) === 0x00210000 && u16(at + 30) === 0
+      && u32(at + 32) === 0 && u16(at + 36) === 0 && u32(at + 38) === 0o100644 * 0x10000;
+    if (!plain) odd("flags, a time, a mode, a comment or fields that they do not have");
+    if (method !== 8 && (method !== 0 || packed !== size)) odd("it is packed by another method");
+    const name = bytes.subarray(at + 46, at + 46 + long), from = local + 30 + long;
+    if (local !== expected || from + packed > directory || u32(local) !== 0x04034b50 || at + 46 + long > end
+      || !same(bytes.subarray(at + 6, at + 32), bytes.subarray(local + 4, local + 30))
+      || !same(name, bytes.subarray(local + 30, from))) refuse("the ZIP's files are not where, or not what, its list says");
     total += size;
     if (total > MOST_BYTES) open("so much is not unpacked here: use evidenced verify");
-    let content = data;
-    if (method === 8) content = await inflate(data, size);
-    else if (method !== 0) refuse("the ZIP is packed by a method that packages do not have");
-    if (content.length !== size) refuse("a file in the ZIP is not as long as its list says");
-    files.push({ name: ascii(name) ?? "?", bytes: content });
+    const data = bytes.subarray(from, from + packed), text = ascii(name) ?? "";
+    if (!isName(text)) odd(`a file is named ${text}`);
+    const content = method === 8 ? await inflate(data, size) : data;
+    if (content.length !== size || crc32(content) !== u32(at + 16)) refuse(`${text} in the ZIP is not what its list says`);
+    files.push({ name: text, bytes: content });
     expected = from + packed;
     at += 46 + long;
   }
   if (at !== end || expected !== directory) refuse("the ZIP holds more than its list says");
+  const [sums, ...others] = files;
+  if (sums?.name !== "SHA256SUMS") odd("its first file is not SHA256SUMS");
+  if (others.some(({ name }, n) => n > 0 && name <= others[n - 1].name)) odd("its files are not sorted by name");
+  if (!together(files.map(({ name }) => name))) odd("a name comes twice, or is a directory of another");
+  let listed = "";
+  for (const file of others) listed += `${hex(await sha256(file.bytes))}  ${file.name}\n`;
+  if (ascii(sums.bytes) !== listed) refuse("the files in the ZIP are not those that its SHA256SUMS lists");
   return files;
 }
 
@@ -132,7 +218,7 @@ async function sorted(given) {
   const found = { keys: [], seals: [], proofs: [], notes: [], statements: [], zips: [], other: [], all: new Map() };
   const take = async (file, depth) => {
     const { bytes } = file;
-    const zip = bytes.length > 4 && bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 3 && bytes[3] === 4;
+    const zip = same([0x50, 0x4b, 3, 4], bytes.subarray(0, 4)) || file.name.endsWith(".zip");
     if (zip && depth === 0 && hasSeals(bytes)) {
       for (const inner of await unzip(bytes)) await take(inner, 1);
       return;
@@ -178,6 +264,10 @@ async function keySet(files, trust) {
     const set = payload && parsed(payload);
     if (!set || of.payloadType !== KEYS || set.format !== "evidenced-keys/1")
         refuse(`${file.name} is no set of keys that this page knows`);
+    once(file.bytes, file.name);
+    once(payload, file.name);
+    only(file.name, of, "payload", "payloadType", "signatures");
+    only(file.name, set, "format", "origin", "revision", "root", "keys", "made_at");
     const root = point(set.root), found = await fingerprint(root);
     if (found !== trust) refuse(`${file.name} is under the root key ${found}, not under the one that you trust`);
     const [first, ...others] = Array.isArray(of.signatures) ? of.signatures : [];
@@ -187,6 +277,8 @@ async function keySet(files, trust) {
         refuse(`${file.name} is malformed`);
     const known = new Map();
     for (const key of set.keys) {
+      only(file.name, key, "key_id", "spki", "use", "name", "valid", "compromised_since", "superseded_by", "lost");
+      only(file.name, key.valid, "from", "until");
       const bytes = point(key.spki);
       if (key.key_id !== await fingerprint(bytes) || known.has(key.key_id) || key.key_id === found)
           refuse(`${file.name} contradicts itself`);
@@ -222,9 +314,15 @@ async function sealed(file, keys) {
   const of = file.json, envelope = of?.dsseEnvelope, payload = bytesOf(envelope?.payload);
   if (!payload || of.mediaType !== SEAL || envelope.payloadType !== STATEMENT || envelope.signatures?.length !== 1)
       refuse(`${file.name} is no seal`);
+  once(file.bytes, file.name);
+  only(file.name, of, "mediaType", "verificationMaterial", "dsseEnvelope");
+  only(file.name, of.verificationMaterial, "publicKey", "tlogEntries", "timestampVerificationData");
+  only(file.name, envelope, "payload", "payloadType", "signatures");
+  only(file.name, envelope.signatures[0], "sig", "keyid");
   const [{ keyid, sig }] = envelope.signatures;
   const statement = parsed(payload), entry = statement?.predicate?.entry;
   if (!entry || typeof entry.sealed_at !== "string") refuse("what it signs is no entry of a log");
+  once(payload, "the statement");
   const key = entitled(keys, keyid, "receipts", entry.sealed_at);
   if (!await signed(key.bytes, bytesOf(sig), pae(STATEMENT, payload))) refuse(`the signature is not by ${keyid}`);
   if (entry.key_id !== keyid || of.verificationMaterial?.publicKey?.hint !== keyid)

@@ -1,6 +1,6 @@
 // Opens pages in Chromium as a person does, and tells what happened. Arguments: the folder with playwright-core, Chromium's program,
-// and a JSON file with the runs. Each run: {page, width, dark, script, weak, screenshot, pdf, files, dropped, trust, probe}; printed is a list of
-// {said, requests, overflow, verdict, steps, text, ...}. Every request but that for the page itself is refused, and told.
+// and a JSON file with the runs. Each run: {page, width, dark, script, weak, screenshot, pdf, files, dropped, trust, probe, parts}; printed is a list
+// of {said, requests, overflow, marks, faults, verdict, steps, text, ...}. Every request but that for the page itself is refused, and told.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -41,6 +41,41 @@ const probe = (address) => (async () => {
   return reached;
 })();
 
+/** What the page's own functions say of ZIPs, given in base64: their files as one digest, or the refusal; and of points, in hex. */
+const parts = async ({ zips, points }) => {
+  const told = { zips: [], points: points.map((point) => strong(Uint8Array.from(point.match(/../g), (pair) => parseInt(pair, 16)))) };
+  for (const zip of zips) {
+    try {
+      const files = await unzip(Uint8Array.from(atob(zip), (char) => char.charCodeAt(0)));
+      told.zips.push(hex(await sha256(joined(...files.flatMap(({ name, bytes }) => [encoder.encode(`${name}\n${bytes.length}\n`), bytes])))));
+    } catch (error) {
+      told.zips.push(`${error instanceof Refused ? "refused" : error instanceof Open ? "open" : "failed"}: ${error.message}`);
+    }
+  }
+  return told;
+};
+
+/** What a reader would stumble over: links that lead nowhere, ids that come twice, tables without a name or heads, and calendars in which
+    a state is a colour alone; and how many cells the calendars have. */
+const looked = () => {
+  const all = (of, from = document) => [...from.querySelectorAll(of)];
+  const ids = all("[id]").map((one) => one.id), count = (path) => path.getAttribute("d").split("M").length - 1;
+  const mute = (calendar) => ["o", "d", "n", "x", "w"].flatMap((state) => {
+    const [cells, shapes] = ["f", "g"].map((of) => all(`.${of}${state}`, calendar).reduce((sum, path) => sum + count(path), 0));
+    return cells > shapes ? [`${calendar.getAttribute("aria-label")}: ${cells} cells of ${state}, ${shapes} shapes`] : [];
+  });
+  return {
+    marks: all("svg.cal path[class^=f]:not(.fb)").reduce((sum, path) => sum + count(path), 0),
+    faults: {
+      anchors: all('a[href^="#"]').map((link) => link.getAttribute("href").slice(1)).filter((id) => !ids.includes(id)),
+      ids: ids.filter((id, n) => ids.indexOf(id) !== n),
+      headless: all("table").filter((table) => !table.querySelector("th[scope]") || !table.caption?.textContent)
+        .map((table) => table.textContent.slice(0, 60)),
+      mute: all("svg.cal").flatMap((calendar) => calendar.getAttribute("aria-label") ? mute(calendar) : ["a calendar without a name"]),
+    },
+  };
+};
+
 async function run(of) {
   const url = pathToFileURL(of.page).href;
   const context = await browser.newContext({
@@ -67,7 +102,12 @@ async function run(of) {
   told.able = await form.getAttribute("data-able");
   told.form = await form.isVisible();
   told.overflow = await page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth));
+  Object.assign(told, await page.evaluate(looked));
   if (of.probe) told.reached = await page.evaluate(probe, of.probe);
+  if (of.parts) {
+    const own = (await page.textContent("script")).replace("if (globalThis.document) start();", "");
+    Object.assign(told, await page.evaluate(`(async () => { ${own}; return (${parts})(${readFileSync(of.parts, "utf8")}); })()`));
+  }
   if (of.files) {
     if (of.dropped) await drop(page, of.files);
     else await page.setInputFiles("#v-files", of.files);
