@@ -151,7 +151,7 @@ fn instant_table(controls: &[ControlReport]) -> Markup {
             tbody { @for one in controls {
                 @let seen = one.observations.iter().filter(|o| o.at.is_some()).count();
                 tr {
-                    th scope="row" { (control(&one.id)) " " (t(&one.title)) }
+                    th scope="row" { (control(&one.id)) " " (t(&one.title)) @if seen == 0 { " " strong.tag { "not evidenced" } } }
                     td { (t(&one.owner)) }
                     td { @match one.last_complete { Some(last) => (instant(last)), None => strong { "none" } } }
                     td { @if let Some(age) = one.observations.iter().filter_map(|o| o.age_seconds).max() { (span(age)) } }
@@ -174,7 +174,11 @@ fn found(one: &ControlReport) -> String {
             (n > 0).then(|| format!("{n} {}", outcome(of)))
         })
         .collect();
-    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+    match () {
+        () if !parts.is_empty() => parts.join(", "),
+        () if one.observations.is_empty() => "no job looks at it".to_owned(),
+        () => "no complete run".to_owned(),
+    }
 }
 
 /// The contents.

@@ -103,6 +103,7 @@ pub fn instant(control: &ControlReport) -> String {
     }
     let oldest = all.iter().filter_map(|one| one.at).min();
     let Some(oldest) = oldest else { return "Never observed completely: not evidenced.".to_owned() };
+    let passed = all.iter().any(|one| one.checks.iter().any(|c| c.outcome == controls::Outcome::Pass));
     let failing =
         all.iter().filter(|one| one.checks.iter().any(|c| c.outcome == controls::Outcome::Fail)).count() as u64;
     let mut says = vec![format!(
@@ -114,6 +115,7 @@ pub fn instant(control: &ControlReport) -> String {
         says.push(format!("Never in {}.", plural(never, "job")));
     }
     says.push(match failing {
+        0 if !passed => "Nothing was there to test then.".to_owned(),
         0 => "No check failed then.".to_owned(),
         n => format!("A check failed then in {}.", plural(n, "job")),
     });
