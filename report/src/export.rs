@@ -32,7 +32,7 @@ use crate::{
 /// Files that are open at most.
 pub const OPEN: usize = 64;
 /// Bytes of rows that wait to be written, about.
-pub const HELD: usize = 64 * 1024 * 1024;
+pub const HELD: usize = 16 * 1024 * 1024;
 /// Lines that cannot be exported of which each is named.
 pub const NAMED: usize = 100;
 
