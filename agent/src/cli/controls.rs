@@ -161,12 +161,12 @@ fn print(args: &Args, set: &ControlSet, out: &mut dyn Write, err: &mut dyn Write
     all.retain(|entry| args.framework.is_empty() || args.framework.iter().any(|framework| asked(framework, entry)));
     if let Some(id) = &args.id {
         if let Some(off) = set.switched_off.iter().find(|off| off.id == *id) {
-            writeln!(err, "{id} is switched off: {}", safe(&off.reason))?;
+            writeln!(err, "error: {id} is switched off: {}", safe(&off.reason))?;
             return Ok(2);
         }
         all.retain(|entry| entry.id == *id);
         if all.is_empty() {
-            writeln!(err, "there is no control {id:?}; `evidenced controls` lists them")?;
+            writeln!(err, "error: there is no control {id:?}; `evidenced controls` lists them")?;
             return Ok(2);
         }
     }
@@ -285,9 +285,12 @@ Switched off: PI-01 (Sums): none
     #[test]
     fn what_is_not_there_is_told_apart_from_what_is_switched_off() {
         let (code, _, err) = said(Some("AC-99"), &[], false);
-        assert_eq!((code, err.as_str()), (2, "there is no control \"AC-99\"; `evidenced controls` lists them\n"));
+        assert_eq!(
+            (code, err.as_str()),
+            (2, "error: there is no control \"AC-99\"; `evidenced controls` lists them\n")
+        );
         let (code, _, err) = said(Some("PI-01"), &[], false);
-        assert_eq!((code, err.as_str()), (2, "PI-01 is switched off: none\n"));
+        assert_eq!((code, err.as_str()), (2, "error: PI-01 is switched off: none\n"));
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for note in &drawn.sample.notes {
         writeln!(out, "           {}", safe(note))?;
     }
-    writeln!(out, "evidenced verify {place} --trust SHA256:… checks it alone.")?;
+    writeln!(out, "evidenced verify {place} --trust {} checks it alone.", verdict.trust)?;
     Ok(if verdict.intact { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

@@ -258,7 +258,7 @@ fn deviations(context: &Context<'_>, of: &ControlReport) -> Markup {
     html! {
         h4 { "Deviations: " (count(of.deviations)) @if of.deviations > 0 { ", " (count(of.open_deviations)) " of them open" } }
         @if own.is_empty() {
-            p { @if of.deviations == 0 { "None was seen." } @else { "They are in " (table::file("deviations.csv")) "." } }
+            p { @if of.deviations == 0 { "None was seen" @if of.last_complete.is_none() { ": no run was complete" } "." } @else { "They are in " (table::file("deviations.csv")) "." } }
         } @else {
             (table::wide(&format!("Deviations of {}, open ones first", of.id), html! {
                 (deviation_head(false))

@@ -97,10 +97,10 @@ pub(super) fn find(known: &Known, control: &str) -> Result<Found, PopulationErro
         });
     }
     if nothing > 0 {
-        found.says.push(format!("{nothing} units of time in which there was no occasion are not in the list."));
+        found.says.push(left_out(nothing, "in which there was no occasion"));
     }
     if open > 0 {
-        found.says.push(format!("{open} units of time that were not over are not in the list."));
+        found.says.push(left_out(open, "still open"));
     }
     found.says.extend(counted.undated.iter().cloned());
     Ok(found)
@@ -121,5 +121,12 @@ fn unseen(gaps: &mut Vec<Gap>, occurrence: &Occurrence) {
     match gaps.last_mut() {
         Some(last) if last.job == *job && last.to == *from && last.reason == *reason => last.to = *to,
         _ => gaps.push(Gap { job: job.clone(), from: *from, to: *to, reason: reason.clone() }),
+    }
+}
+
+fn left_out(units: u64, which: &str) -> String {
+    match units {
+        1 => format!("1 unit of time {which} is not in the list."),
+        _ => format!("{units} units of time {which} are not in the list."),
     }
 }
