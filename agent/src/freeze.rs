@@ -45,37 +45,54 @@ pub async fn keep(pipeline: Arc<Pipeline>, (from, to): (Utc, Utc)) {
     let mut at = to + AFTER;
     loop {
         clock.sleep_until(at).await;
-        let reader = pipeline.options().archive.reader();
-        let trust = pipeline.options().keys.now().set.root.fingerprint();
-        let now = clock.now();
-        let made = tokio::task::spawn_blocking(move || made(&*reader, &trust, (from, to), now)).await;
-        let done = match made {
-            Ok(Ok(Made::Nothing)) => return,
-            Ok(Ok(Made::Early(due))) => {
+        let again = clock.now() + AGAIN;
+        at = match freeze(&pipeline, (from, to)).await {
+            Ok(Done::At(due)) => {
                 tracing::info!("the populations of the period are frozen from {} on", rfc3339(due));
-                at = due;
-                continue;
+                due
             }
-            Ok(Ok(Made::Document(document))) => {
-                log(&pipeline, document.to_bytes()).await.map_err(|error| chain(&error))
-            }
-            Ok(Err(why)) => Err(why),
-            Err(error) => Err(error.to_string()),
-        };
-        match done {
-            Ok(()) => {
-                tracing::info!("the populations of {} to {} are frozen", rfc3339(from), rfc3339(to));
+            Ok(Done::Said(done)) => {
+                tracing::info!("the populations of {} to {} {done}", rfc3339(from), rfc3339(to));
                 return;
             }
-            Err(why) => tracing::warn!("the populations of the period are not frozen yet: {why}"),
+            Err(why) => {
+                tracing::warn!("the populations of the period are not frozen yet: {why}");
+                again
+            }
+        };
+    }
+}
+
+/// What became of it.
+enum Done {
+    Said(&'static str),
+    /// It is too early until then.
+    At(Utc),
+}
+
+async fn freeze(pipeline: &Pipeline, period: (Utc, Utc)) -> Result<Done, String> {
+    // A document that waits in the spool since before a crash is not made twice.
+    pipeline.drain().await.map_err(|error| chain(&error))?;
+    let reader = pipeline.options().archive.reader();
+    let trust = pipeline.options().keys.now().set.root.fingerprint();
+    let now = pipeline.options().clock.now();
+    let made = tokio::task::spawn_blocking(move || made(&*reader, &trust, period, now)).await;
+    match made.map_err(|error| error.to_string())?? {
+        Made::Document(document) => {
+            log(pipeline, document.to_bytes()).await.map_err(|error| chain(&error))?;
+            Ok(Done::Said("are frozen"))
         }
-        at = clock.now() + AGAIN;
+        Made::Before => Ok(Done::Said("were frozen before")),
+        Made::Nothing => Ok(Done::Said("are none: no control with one was in force")),
+        Made::Early(due) => Ok(Done::At(due)),
     }
 }
 
 /// What there is to log of a period that is over.
 enum Made {
-    /// The log has it, or no control has a population.
+    /// The log has it.
+    Before,
+    /// No control has a population.
     Nothing,
     /// Records of it may still come; not before this instant.
     Early(Utc),
@@ -94,7 +111,7 @@ fn made(reader: &dyn Reader, trust: &str, (from, to): (Utc, Utc), now: Utc) -> R
     let ledger = Ledger::new(reader, &verdict).map_err(|error| chain(&error))?;
     let logged = population::logged(&ledger).map_err(|error| chain(&error))?;
     if logged.iter().any(|logged| (logged.document.from, logged.document.to) == (from, to)) {
-        return Ok(Made::Nothing);
+        return Ok(Made::Before);
     }
     let settled = population::settled(&ledger, from, to).map_err(|error| chain(&error))?;
     if now < settled + AFTER {

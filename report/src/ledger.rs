@@ -17,6 +17,7 @@ use signing::{
     log::{LogError, RootHasher, TILE_WIDTH, entries},
     statement::Statement,
     store::Reader,
+    time::Utc,
     verify::{Code, Finding, Verdict},
 };
 
@@ -158,6 +159,11 @@ impl<'a> Ledger<'a> {
     /// The log's root at [`Ledger::size`].
     pub fn root(&self) -> Digest {
         self.root
+    }
+
+    /// The trusted time by which the log had a document, by its entry; `None`: nothing shows one.
+    pub fn not_after(&self, entry: u64) -> Option<Utc> {
+        self.verdict.documents.iter().find(|document| document.index == entry)?.not_after
     }
 
     /// What verification found.

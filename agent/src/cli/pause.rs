@@ -91,7 +91,11 @@ pub(super) async fn through_daemon(loaded: &Loaded, ask: &Ask) -> anyhow::Result
             Answer::Refused(why) => bail!("the daemon refuses: {why}"),
             Answer::Done { waiting, .. } => {
                 if let Some(why) = waiting {
-                    eprintln!("The plan is in force, but not in the log yet; the daemon goes on trying: {why}");
+                    let taken = match ask {
+                        Ask::Freeze { .. } => "The document was taken, but is",
+                        _ => "The plan is in force, but",
+                    };
+                    eprintln!("{taken} not in the log yet; the daemon goes on trying: {why}");
                 }
                 return Ok(true);
             }

@@ -169,7 +169,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match args.json {
         true => out.write_all(&header_of(&verdict, &compared))?,
-        false => out.write_all(text(&compared).as_bytes())?,
+        false => out.write_all(text(&ledger, &compared).as_bytes())?,
     }
     let wrong = !verdict.intact || compared.differs.is_some() || args.check && compared.frozen.is_none();
     Ok(if wrong { ExitCode::from(1) } else { ExitCode::SUCCESS })
@@ -194,7 +194,7 @@ fn header_of(verdict: &Verdict, compared: &Compared) -> Vec<u8> {
 }
 
 /// The population for a person: what was not observed is never left out.
-pub(super) fn text(compared: &Compared) -> String {
+pub(super) fn text(ledger: &Ledger<'_>, compared: &Compared) -> String {
     let Collected { from, to, as_of, population, list, completeness, .. } = &compared.collected;
     let mut of = population.of.as_str();
     if population.count == 1 {
@@ -224,7 +224,13 @@ pub(super) fn text(compared: &Compared) -> String {
     }
     match (&compared.frozen, &compared.differs) {
         (_, Some(differs)) => text += &format!("DIFFERS    {differs}\n"),
-        (Some(frozen), None) => text += &format!("frozen     entry {} of the log; it follows again\n", frozen.entry),
+        (Some(frozen), None) => {
+            let by = match ledger.not_after(frozen.entry) {
+                Some(by) => format!("not after {} (trusted time)", rfc3339(by)),
+                None => "at no trusted time".to_owned(),
+            };
+            text += &format!("frozen     entry {} of the log, {by}; it follows again\n", frozen.entry);
+        }
         (None, None) => text += "frozen     no: the log does not hold this hash; `evidenced population --freeze`\n",
     }
     text

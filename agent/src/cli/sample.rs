@@ -115,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     drawn.parts.page = Some(report::html::VERIFY_PAGE.as_bytes().to_vec());
     pack(&*opened.reader, &drawn, &args.output)?;
     let mut out = io::stdout().lock();
-    out.write_all(text(&compared).as_bytes())?;
+    out.write_all(text(&ledger, &compared).as_bytes())?;
     let place = args.output.display();
     let items = drawn.sample.items.len();
     writeln!(out, "sample     {items} {}, in {place}", if items == 1 { "item" } else { "items" })?;

@@ -8,7 +8,7 @@ use signing::{
     package::sample::{Parts, StratumOf},
     population::{Frozen, How, Interim, Item, List, Of, Procedure, Sample, SampleItem, Seed, Strata, Why, redraw},
     statement::Body,
-    time::rfc3339,
+    time::{Utc, rfc3339},
 };
 
 use super::{Collected, PopulationError, items::id};
@@ -136,7 +136,7 @@ pub fn sample(
         strata: strata_of.filter(|_| by_field).map(|strata| lines(list, &strata)),
         interim: earlier.iter().map(|files| (files.sample.clone(), files.population.clone())).collect(),
         page: None,
-        readme: readme(&sample, &before),
+        readme: readme(&sample, &before, sample.frozen.and_then(|frozen| ledger.not_after(frozen.entry))),
     };
     Ok(Drawn { sample, parts })
 }
@@ -285,8 +285,8 @@ fn evidence(ledger: &Ledger<'_>, chosen: Vec<(Item, Why)>) -> Result<Vec<SampleI
     Ok(items)
 }
 
-/// For who opens the package without a program.
-fn readme(sample: &Sample, before: &[(Sample, List)]) -> String {
+/// For who opens the package without a program. `fixed`: the trusted time by which the log had the population.
+fn readme(sample: &Sample, before: &[(Sample, List)], fixed: Option<Utc>) -> String {
     let population = &sample.population;
     let (from, to) = (rfc3339(sample.from), rfc3339(sample.to));
     let mut text = format!(
@@ -309,7 +309,12 @@ fn readme(sample: &Sample, before: &[(Sample, List)]) -> String {
         population.not_observed.len()
     ));
     if let Some(frozen) = sample.frozen {
-        text.push_str(&format!("Its hash {} was frozen in entry {} of the log.\n", population.sha256, frozen.entry));
+        let by = match fixed {
+            Some(by) => format!("not after {} (trusted time): was the seed chosen later?", rfc3339(by)),
+            None => "at no trusted time".to_owned(),
+        };
+        let (hash, entry) = (population.sha256, frozen.entry);
+        text.push_str(&format!("Its hash {hash} was frozen in entry {entry} of the log, {by}.\n"));
     }
     text.push_str(
         "\n\

@@ -1,0 +1,262 @@
+//! Populations frozen by the daemon: of a period that is over once, also after a restart and a crash; of one that is not, never; by hand
+//! through its socket; and under a timestamp authority, so that a sample's package alone shows that its seed came later.
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tests::{
+    program::{Place, files, text, until, verifier},
+    tools::scripts,
+};
+
+const CONTROL: &str = "AC-16";
+
+/// A place whose jobs run on New Year's Day alone, with this period, and a reading after it in the log.
+fn place(period: (&str, &str), more: &str) -> Place {
+    let place = Place::new();
+    let yaml = format!(
+        "period: {{from: {}, to: {}}}\nappend_every: 1s\njobs:\n  - {{collector: host/accounts, schedule: \"0 0 1 1 *\"}}\n{more}",
+        period.0, period.1
+    );
+    fs::write(place.path().join("evidenced.yaml"), yaml).unwrap();
+    place.expect(0, ["keys", "init"]);
+    place.expect(0, ["collect", "host/accounts"]);
+    place
+}
+
+const OVER: (&str, &str) = ("2026-01-01", "2026-01-31");
+
+/// A period that ended today at midnight, so that it is over, but not for a day.
+fn just_over() -> (String, String) {
+    let yesterday = Utc::now().date_naive() - Days::new(1);
+    ((yesterday - Days::new(30)).to_string(), yesterday.to_string())
+}
+
+fn daemon(place: &Place) -> Child {
+    let child = place.start("daemon", ["run"]);
+    until("the daemon to answer", || place.answers(&child));
+    child
+}
+
+fn stop(mut child: Child) {
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn said(place: &Place) -> String {
+    fs::read_to_string(place.path().join("daemon.err")).unwrap()
+}
+
+/// The documents that freeze populations, as a verdict lists them.
+fn frozen(place: &Place, more: &[&str]) -> Vec<Value> {
+    let root = place.root();
+    let all = ["verify", "./evidence", "--trust", &root, "--json"].into_iter().chain(more.iter().copied());
+    let verdict: Value = serde_json::from_str(&place.expect(0, all)).unwrap();
+    let documents = verdict["documents"].as_array().unwrap().iter();
+    documents.filter(|document| document["kind"] == "population").cloned().collect()
+}
+
+fn of_period(command: &str, root: &str, (from, to): (&str, &str), more: &[&str]) -> Vec<String> {
+    let own = [command, "./evidence", "--trust", root, "--from", from, "--to", to];
+    own.iter().chain(more).map(|word| (*word).to_owned()).collect()
+}
+
+#[test]
+fn a_period_that_is_over_is_frozen_once_also_after_a_restart_and_follows_again() {
+    let place = place(OVER, "");
+    assert_eq!(frozen(&place, &[]).len(), 0);
+    let child = daemon(&place);
+    until("the populations to be logged", || frozen(&place, &[]).len() == 1);
+    stop(child);
+    let child = daemon(&place);
+    until("the daemon to look again", || said(&place).contains("were frozen before"));
+    stop(child);
+    assert_eq!(frozen(&place, &[]).len(), 1);
+    assert_eq!(said(&place).matches("are frozen").count(), 1, "{}", said(&place));
+
+    let root = place.root();
+    let check = place.expect(0, of_period("population", &root, OVER, &["--control", CONTROL, "--check"]));
+    assert!(check.contains("at no trusted time; it follows again"), "{check}");
+    let again = place.expect(0, of_period("population", &root, OVER, &["--freeze"]));
+    assert!(again.contains("was frozen before, in entry"), "{again}");
+}
+
+#[test]
+fn what_a_killed_daemon_left_in_the_spool_is_not_frozen_a_second_time() {
+    let place = place(OVER, "");
+    let config = place.path().join("evidenced.yaml");
+    let with_period = fs::read_to_string(&config).unwrap();
+    fs::write(&config, with_period.split_once('\n').unwrap().1).unwrap();
+    let mut child = daemon(&place);
+    // By hand, over a copy, while the daemon's own archive is away: the document stays in the spool.
+    let (archive, away) = (place.path().join("evidence"), place.path().join("away"));
+    let copied = Command::new("cp").arg("-r").args([&archive, &place.path().join("copy")]).status().unwrap();
+    assert!(copied.success());
+    let mut by_hand = of_period("population", &place.root(), OVER, &["--freeze"]);
+    by_hand[1] = "./copy".to_owned();
+    fs::rename(&archive, &away).unwrap();
+    let taken = place.run(&by_hand);
+    assert!(text(&taken.stderr).contains("is not in the log yet"), "{}", text(&taken.stderr));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::rename(&away, &archive).unwrap();
+    assert_eq!(frozen(&place, &[]).len(), 0);
+
+    fs::write(&config, with_period).unwrap();
+    let child = daemon(&place);
+    until("the daemon to look at it", || said(&place).contains("were frozen before"));
+    stop(child);
+    assert_eq!(frozen(&place, &[]).len(), 1);
+}
+
+#[test]
+fn nothing_is_frozen_before_its_time_and_by_hand_the_daemon_takes_a_period_that_is_over() {
+    let (from, to) = just_over();
+    let place = place((&from, &to), "");
+    let child = daemon(&place);
+    place.expect(0, ["collect", "host/accounts"]);
+    assert_eq!(frozen(&place, &[]).len(), 0);
+    let root = place.root();
+    let by_hand = of_period("population", &root, (&from, &to), &["--freeze"]);
+    assert!(place.expect(0, &by_hand).contains("is frozen"));
+    assert!(place.answers(&child), "it went through the daemon");
+    assert!(place.expect(0, &by_hand).contains("was frozen before, in entry"));
+    stop(child);
+    assert_eq!(frozen(&place, &[]).len(), 1);
+    assert!(!said(&place).contains("the populations of"), "the daemon froze it by itself: {}", said(&place));
+}
+
+#[test]
+fn of_an_archive_that_is_not_intact_nothing_is_frozen_and_the_log_says_why() {
+    let place = place(OVER, "");
+    let bundle = files(&place.origin().join("bundle")).remove(0);
+    fs::write(&bundle, "another").unwrap();
+    let child = daemon(&place);
+    until("the daemon to say why", || said(&place).contains("are not frozen yet: NOT INTACT"));
+    stop(child);
+    let root = place.root();
+    let verdict: Value =
+        serde_json::from_str(&place.expect(1, ["verify", "./evidence", "--trust", &root, "--json"])).unwrap();
+    assert!(verdict["documents"].as_array().unwrap().iter().all(|document| document["kind"] != "population"));
+    let refused = place.run(of_period("population", &root, OVER, &["--freeze"]));
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("nothing is frozen"), "{}", text(&refused.stderr));
+}
+
+/// Authorities on 127.0.0.1, for as long as this lives.
+struct Tsa(tempfile::TempDir, Child, String);
+
+impl Tsa {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("python3");
+        command.arg(scripts().join("tsa.py")).arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self(directory, server, format!("http://127.0.0.1:{}/ecdsa", port.trim()))
+    }
+
+    fn root(&self) -> PathBuf {
+        self.0.path().join("root.pem")
+    }
+}
+
+impl Drop for Tsa {
+    fn drop(&mut self) {
+        let _ = self.1.kill();
+        let _ = self.1.wait();
+    }
+}
+
+#[test]
+fn under_an_authority_the_package_alone_shows_when_the_population_was_fixed_and_another_list_is_refused() {
+    let tsa = Tsa::start();
+    let authority = format!(
+        "signing:\n  timestamps:\n    anchor_every: 1s\n    authorities:\n    - {{url: '{}', every: 1s, ca: '{}'}}\n",
+        tsa.2,
+        tsa.root().display()
+    );
+    let place = place(OVER, &authority);
+    let tsa_root = tsa.root();
+    let believe = ["--tsa-roots", tsa_root.to_str().unwrap()];
+    let child = daemon(&place);
+    let mut fixed = None;
+    until("a token over the freeze", || {
+        let known = frozen(&place, &believe);
+        fixed = known.first().and_then(|document| document["not_after"].as_str()).map(str::to_owned);
+        fixed.is_some()
+    });
+    stop(child);
+    let fixed: DateTime<Utc> = fixed.unwrap().parse().unwrap();
+    until("the anchor to be past", || Utc::now() > fixed + TimeDelta::seconds(1));
+
+    let root = place.root();
+    let what = [believe.as_slice(), &["--control", CONTROL]].concat();
+    let shown = place.expect(0, of_period("population", &root, OVER, &what));
+    let when = fixed.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    assert!(shown.contains(&format!("not after {when} (trusted time); it follows again")), "{when}: {shown}");
+    let seed = format!("chosen at {}", Utc::now().to_rfc3339());
+    let draw = ["--size", "3", "--seed", &seed, "--output", "three"];
+    let said = place.expect(0, of_period("sample", &root, OVER, &[what.as_slice(), &draw].concat()));
+    assert!(said.contains(&when), "{said}");
+    let package = place.path().join("three");
+    let guide = fs::read_to_string(package.join("README.txt")).unwrap();
+    assert!(guide.contains(&format!("not after {when} (trusted time)")), "{guide}");
+    assert!(guide.contains(&seed), "{guide}");
+
+    // Away from the archive, by both programs.
+    fs::rename(place.path().join("evidence"), place.path().join("away")).unwrap();
+    let both = |believe: &[&str]| {
+        let arguments = [&["three", "--trust", &root], believe].concat();
+        let own = place.run([&["verify"], arguments.as_slice()].concat());
+        let alone = Command::new(verifier()).args(&arguments).current_dir(place.path()).output().unwrap();
+        assert_eq!(text(&own.stdout), text(&alone.stdout), "{}", text(&alone.stderr));
+        assert_eq!(own.status.code(), alone.status.code());
+        (own.status.code().unwrap(), text(&own.stdout))
+    };
+    let (code, verdict) = both(&believe);
+    assert_eq!(code, 0, "{verdict}");
+    assert!(verdict.contains(&format!("not after {when}")) && verdict.contains(&seed), "{verdict}");
+    assert!(!verdict.contains("SAMPLE-NOT-FROZEN"), "{verdict}");
+    // Whoever does not believe the authority is not told a time.
+    let (code, verdict) = both(&[]);
+    assert!(code == 0 && verdict.contains("SAMPLE-NOT-FROZEN") && verdict.contains("at no trusted time"), "{verdict}");
+
+    // Another list, another document, no token.
+    let altered = |name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>, code: &str| {
+        let path = package.join(name);
+        let kept = fs::read(&path).unwrap();
+        fs::write(&path, change(kept.clone())).unwrap();
+        let (exit, verdict) = both(&believe);
+        assert!(exit == 1 && verdict.contains(&format!("(finding {code})")), "{name}: {verdict}");
+        fs::write(&path, kept).unwrap();
+    };
+    altered(
+        "population.jsonl",
+        &|kept| {
+            let line = kept.iter().position(|byte| *byte == b'\n').unwrap();
+            kept[line + 1..].to_vec()
+        },
+        "SAMPLE-POPULATION",
+    );
+    let document = files(&package.join("document/population")).remove(0);
+    let name = document.strip_prefix(&package).unwrap().to_str().unwrap().to_owned();
+    altered(&name, &|kept| text(&kept).replacen("\"count\":", "\"count\":1", 1).into_bytes(), "DOCUMENT-DIGEST");
+    let tokens: Vec<PathBuf> = files(&package.join("anchor"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|of| of == "tsr"))
+        .collect();
+    assert!(!tokens.is_empty());
+    tokens.iter().for_each(|token| fs::remove_file(token).unwrap());
+    let (_, verdict) = both(&believe);
+    assert!(verdict.contains("SAMPLE-NOT-FROZEN"), "{verdict}");
+}
