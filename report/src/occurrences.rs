@@ -159,7 +159,7 @@ pub struct Counted {
     pub more: u64,
     /// Over all parts.
     pub counts: OccurrenceCounts,
-    /// The last run in which every check behind it was answered.
+    /// The last run before the period's end in which every check behind it was answered.
     pub last_complete: Option<Utc>,
     /// Jobs whose events date its occurrences, each with whether every event counts by itself.
     pub by_events: Vec<(Job, bool)>,
@@ -420,7 +420,8 @@ impl Listener for Occurrences<'_> {
         for place in controls {
             let control = &mut self.tracked[*place];
             let now = put.and_then(|put| control.terms[put].as_ref());
-            if run.at <= self.as_of
+            if run.at < self.to
+                && run.at <= self.as_of
                 && now.and_then(|terms| terms.checks(job)).is_some_and(|checks| answers.complete(checks))
             {
                 control.last_complete = control.last_complete.max(Some(run.at));

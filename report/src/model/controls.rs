@@ -37,7 +37,7 @@ pub struct ControlReport {
     pub deviations: u64,
     /// Of those, the ones that had not ended when the period did, or at `as_of`.
     pub open_deviations: u64,
-    /// The last run in which every check behind it was answered, at or before `as_of`.
+    /// The last run in which every check behind it was answered, at or before `as_of`; of a period, before its end.
     pub last_complete: Option<Utc>,
     /// What its numbers come to, in words: never more than they show.
     pub says: String,

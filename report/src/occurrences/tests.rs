@@ -305,6 +305,17 @@ fn only_runs_up_to_a_given_instant_count() {
 }
 
 #[test]
+fn a_run_at_the_instant_in_which_the_period_ends_is_not_its_last_complete_one() {
+    let mut archive = begun(&one(users(Frequency::Daily)));
+    archive.run(&run(1).user("alice", true));
+    archive.at("2026-11-02T00:00:00Z").run(&Run::by_hand(JOB).user("alice", true));
+    let control = over(&mut archive, "2026-11-01", "2026-11-01", "2026-11-20");
+    assert_eq!(control.last_complete, Some(at(&slot(1))));
+    let control = over(&mut archive, "2026-11-01", "2026-11-02", "2026-11-20");
+    assert_eq!(control.last_complete, Some(at("2026-11-02T00:00:00Z")));
+}
+
+#[test]
 fn at_an_instant_the_last_complete_run_counts_with_its_age_and_nothing_has_operated() {
     let both = set(&[users(Frequency::Daily)], vec![scoped(JOB, USERS), scoped(OTHER, USERS)]);
     let mut archive = begun(&both);
