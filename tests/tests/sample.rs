@@ -51,6 +51,19 @@ impl World {
     }
 }
 
+/// A seed that a shell would take apart, were it not quoted.
+const SEED: &str = "the auditor's $6 dice: 3 1 4 1 5 6";
+
+/// What the package's own guide draws, by a shell alone.
+fn by_the_guide(package: &Path) -> String {
+    let guide = fs::read_to_string(package.join("README.txt")).unwrap();
+    let block = guide.split_once("Draw again, in a shell, in this directory:\n").unwrap().1;
+    let lines: Vec<&str> = block.lines().take_while(|line| line.starts_with("  ")).collect();
+    let output = Command::new("sh").args(["-euc", &lines.join("\n")]).current_dir(package).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
 #[test]
 fn a_sample_of_items_is_drawn_again_by_a_shell_verifies_alone_and_shows_what_was_dropped() {
     let world = world();
@@ -66,7 +79,7 @@ fn a_sample_of_items_is_drawn_again_by_a_shell_verifies_alone_and_shows_what_was
     world.place.expect(2, world.items("population", &["--output", "other.jsonl"]));
     world.place.expect(1, world.items("population", &["--check"]));
 
-    let draw = ["--size", "4", "--seed", "six dice: 3 1 4 1 5 6", "--output"];
+    let draw = ["--size", "4", "--seed", SEED, "--output"];
     let said = world.place.expect(0, world.items("sample", &[draw.as_slice(), &["four"]].concat()));
     assert!(said.contains("sample     4 items"), "{said}");
     world.place.expect(0, world.items("sample", &[draw.as_slice(), &["four"]].concat()));
@@ -74,12 +87,12 @@ fn a_sample_of_items_is_drawn_again_by_a_shell_verifies_alone_and_shows_what_was
     let (code, said) = both(&world.place, "four.zip", &world.root);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("SAMPLE INTACT") && said.contains("(limit SAMPLE-NOT-FROZEN)"), "{said}");
-    assert!(said.contains("six dice: 3 1 4 1 5 6"), "{said}");
+    assert!(said.contains(SEED), "{said}");
     assert_eq!(both(&world.place, "four", &world.root), (0, said));
 
     let package = world.place.path().join("four");
     let auditor = Auditor::new(world.place.path(), &package, &world.root);
-    let auditor = auditor.with("PACKAGE", &package).with("SEED", "six dice: 3 1 4 1 5 6").with("SIZE", "4");
+    let auditor = auditor.with("PACKAGE", &package).with("SEED", SEED).with("SIZE", "4");
     let drawn = auditor.accepts("AUDITORS.md", "draw");
     let ids: Vec<String> =
         drawn.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].to_string()).collect();
@@ -87,6 +100,7 @@ fn a_sample_of_items_is_drawn_again_by_a_shell_verifies_alone_and_shows_what_was
     let packed: Vec<String> =
         sample["items"].as_array().unwrap().iter().map(|item| item["item"]["id"].to_string()).collect();
     assert_eq!(ids, packed);
+    assert_eq!(by_the_guide(&package), drawn);
 
     let mut dropped = sample.clone();
     dropped["items"].as_array_mut().unwrap().remove(1);

@@ -343,12 +343,14 @@ fn readme(sample: &Sample, before: &[(Sample, List)], fixed: Option<Utc>) -> Str
     {
         text.push_str(&format!(
             "\n\
-             Draw again, with the seed {seed}:\n\
+             Draw again, in a shell, in this directory:\n\
+             \x20 SEED='{}'\n\
              \x20 hash=$(sha256sum < population.jsonl | cut -c 1-64)\n\
              \x20 while IFS= read -r line; do\n\
              \x20   printf '%s %s\\n' \"$(printf '%s\\n%s\\n%s' \"$SEED\" \"$hash\" \"$line\" | sha256sum | cut -c 1-64)\" \"$line\"\n\
              \x20 done < population.jsonl | LC_ALL=C sort | head -n {} | cut -c 66-\n\
              Is it the seed that you chose?\n",
+            seed.to_string().replace('\'', r"'\''"),
             sample.procedure.size
         ));
     }
