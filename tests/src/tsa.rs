@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::Mutex,
 };
 
@@ -81,5 +82,43 @@ impl Tsa {
         self.run("ts -query -data message -sha256 -cert -out request");
         self.run("ts -reply -config tsa.cnf -section tsa -queryfile request -inkey tsa.key -signer tsa.pem -chain ca.pem -out token");
         fs::read(self.path().join("token")).expect("openssl writes the response")
+    }
+}
+
+/// Authorities on 127.0.0.1, for as long as this lives.
+pub struct Served {
+    directory: tempfile::TempDir,
+    server: Child,
+    port: String,
+}
+
+impl Served {
+    /// With the answers of `tests/tools/tsa.py`.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let mut command = Command::new("python3");
+        command.arg(tools::scripts().join("tsa.py")).arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().expect("python3 runs");
+        let mut port = String::new();
+        let said = server.stdout.take().expect("its output is a pipe");
+        BufReader::new(said).read_line(&mut port).expect("it tells its port");
+        Self { directory, server, port: port.trim().to_owned() }
+    }
+
+    /// The one that signs by ECDSA and tells the truth.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/ecdsa", self.port)
+    }
+
+    /// The root certificate of all of them.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root.pem")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
 }

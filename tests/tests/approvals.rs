@@ -2,17 +2,12 @@
 //! running daemon, and under a timestamp authority.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-};
+use std::{fs, process::Command};
 
 use serde_json::Value;
 use tests::{
     program::{Place, text, until},
-    tools::scripts,
+    tsa::Served,
 };
 
 const WAIVE: [&str; 7] = ["waive", "--control", "AC-01", "--all-records", "--reason", "a key is on its way", "--until"];
@@ -174,39 +169,13 @@ fn a_running_daemon_takes_an_approver_and_a_waiver_at_once() {
     assert_eq!(signed(&verdict(&place, 0, &[])), ada(&["waiver", "waiver"]));
 }
 
-/// Authorities on 127.0.0.1, for as long as this lives.
-struct Tsa(tempfile::TempDir, Child, String);
-
-impl Tsa {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new("python3");
-        command.arg(scripts().join("tsa.py")).arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut server = command.spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self(directory, server, format!("http://127.0.0.1:{}/ecdsa", port.trim()))
-    }
-
-    fn root(&self) -> PathBuf {
-        self.0.path().join("root.pem")
-    }
-}
-
-impl Drop for Tsa {
-    fn drop(&mut self) {
-        let _ = self.1.kill();
-        let _ = self.1.wait();
-    }
-}
-
 #[test]
 fn under_a_timestamp_authority_a_waiver_lies_between_trusted_times_and_outlives_its_approvers_key() {
-    let tsa = Tsa::start();
+    let tsa = Served::start();
     let place = Place::new();
     let yaml = format!(
         "signing:\n  timestamps:\n    authorities:\n    - {{url: '{}', every: 1s, ca: '{}'}}\n",
-        tsa.2,
+        tsa.url(),
         tsa.root().display()
     );
     fs::write(place.path().join("evidenced.yaml"), yaml).unwrap();

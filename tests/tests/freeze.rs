@@ -4,9 +4,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
 };
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
@@ -14,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::{
     program::{Place, files, text, until, verifier},
-    tools::scripts,
+    tsa::Served,
 };
 
 const CONTROL: &str = "AC-16";
@@ -151,38 +150,12 @@ fn of_an_archive_that_is_not_intact_nothing_is_frozen_and_the_log_says_why() {
     assert!(text(&refused.stderr).contains("nothing is frozen"), "{}", text(&refused.stderr));
 }
 
-/// Authorities on 127.0.0.1, for as long as this lives.
-struct Tsa(tempfile::TempDir, Child, String);
-
-impl Tsa {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new("python3");
-        command.arg(scripts().join("tsa.py")).arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut server = command.spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self(directory, server, format!("http://127.0.0.1:{}/ecdsa", port.trim()))
-    }
-
-    fn root(&self) -> PathBuf {
-        self.0.path().join("root.pem")
-    }
-}
-
-impl Drop for Tsa {
-    fn drop(&mut self) {
-        let _ = self.1.kill();
-        let _ = self.1.wait();
-    }
-}
-
 #[test]
 fn under_an_authority_the_package_alone_shows_when_the_population_was_fixed_and_another_list_is_refused() {
-    let tsa = Tsa::start();
+    let tsa = Served::start();
     let authority = format!(
         "signing:\n  timestamps:\n    anchor_every: 1s\n    authorities:\n    - {{url: '{}', every: 1s, ca: '{}'}}\n",
-        tsa.2,
+        tsa.url(),
         tsa.root().display()
     );
     let place = place(OVER, &authority);
