@@ -49,5 +49,6 @@ fn numbers(report: &Report) -> BTreeSet<u64> {
     let others = report.drift.iter().map(|event| event.entry);
     let others = others.chain(report.changes.iter().map(|change| change.entry));
     let others = others.chain(report.approvals.iter().map(|approval| approval.entry));
+    let others = others.chain(report.populations.iter().map(|population| population.entry));
     occurrences.chain(observations).chain(deviations.flatten()).chain(others).collect()
 }

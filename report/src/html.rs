@@ -13,6 +13,7 @@ mod calendar;
 mod control;
 mod head;
 mod integrity;
+mod populations;
 mod table;
 mod tables;
 mod trends;
@@ -87,7 +88,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         }
         put(PreEscaped("</section>".to_owned()))?;
     }
-    let parts: [fn(&Context<'_>) -> Markup; 11] = [
+    let parts: [fn(&Context<'_>) -> Markup; 12] = [
         tables::deviations,
         tables::criteria,
         tables::hipaa,
@@ -97,6 +98,7 @@ pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
         trends::section,
         tables::jobs,
         tables::approvals,
+        populations::section,
         tables::not_shown,
         tables::entries,
     ];

@@ -11,6 +11,7 @@ use serde::Serialize;
 use signing::{
     digest::Digest,
     layout::Job,
+    population::Population,
     time::Utc,
     verify::{Finding, Limit, Section},
 };
@@ -73,6 +74,8 @@ pub struct Report {
     pub changes: Vec<ChangeEntry>,
     /// Waivers, management's responses and decisions about addressable specifications.
     pub approvals: Vec<Approval>,
+    /// Populations that the log froze of the period or of a part of it.
+    pub populations: Vec<FrozenPopulation>,
     /// What the evidence does not show.
     pub not_shown: Vec<String>,
     /// The entries that the report names by number, as [`crate::evidence::cited`] finds them.
@@ -94,6 +97,22 @@ pub struct Evidence {
     pub seal: String,
     /// By the agent's clock.
     pub sealed_at: Utc,
+}
+
+/// A control's population as the log froze it first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FrozenPopulation {
+    /// Its own period, which may be a part of the report's.
+    pub from: Utc,
+    /// The first instant after it.
+    pub to: Utc,
+    /// The control, what its items are, how many, their hash, and what of it was not observed.
+    #[serde(flatten)]
+    pub population: Population,
+    /// The entry of the document that froze it.
+    pub entry: u64,
+    /// The latest instant at which the log got it, by a trusted timestamp; `None`: none proves it.
+    pub not_after: Option<Utc>,
 }
 
 /// What is looked at.

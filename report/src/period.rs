@@ -23,6 +23,7 @@ use crate::{
     occurrences::{Counted, Observations, Occurrences},
     parts::parts,
     pass::{Listener, PassError, Until, pass},
+    population::frozen_about,
     sights::{Found, Sights},
 };
 
@@ -201,6 +202,7 @@ fn period(
     let view = View::Period { from, to };
     let mut report = common(ledger, in_force, question, view, as_of, controls, found)?;
     report.changes = changes(in_force, plan_changes(ledger), from, to);
+    report.populations = frozen_about(ledger, from, to)?;
     for control in &mut report.controls {
         control.says = words::period(control, &jobs);
     }
@@ -365,6 +367,7 @@ fn common(
         trends: found.trends,
         changes: Vec::new(),
         approvals: approvals.list(),
+        populations: Vec::new(),
         not_shown: mapped.not_shown,
         evidence: Vec::new(),
     })

@@ -22,6 +22,7 @@ use signing::{
 use crate::{
     in_force::{InForce, controls_within, scope, supporting, within},
     ledger::{Ledger, LedgerError},
+    model::FrozenPopulation,
     pass::PassError,
 };
 
@@ -301,6 +302,31 @@ pub fn logged(ledger: &Ledger<'_>) -> Result<Vec<Logged>, LedgerError> {
         Ok::<_, LedgerError>(())
     })?;
     Ok(all)
+}
+
+/// Every population that the log froze of a period within `[from, to)` or over an end of it, by period and control: what froze it first.
+///
+/// # Errors
+/// As [`logged`].
+pub fn frozen_about(ledger: &Ledger<'_>, from: Utc, to: Utc) -> Result<Vec<FrozenPopulation>, LedgerError> {
+    let mut first = BTreeMap::new();
+    for Logged { frozen, document } in logged(ledger)? {
+        if !(document.from < to && from < document.to) {
+            continue;
+        }
+        for population in document.populations {
+            let which =
+                (document.from, document.to, population.control.clone(), population.of, population.kind.clone());
+            first.entry(which).or_insert_with(|| FrozenPopulation {
+                from: document.from,
+                to: document.to,
+                population,
+                entry: frozen.entry,
+                not_after: ledger.not_after(frozen.entry),
+            });
+        }
+    }
+    Ok(first.into_values().collect())
 }
 
 /// The first document that freezes this population, which is the one that counts.

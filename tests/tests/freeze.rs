@@ -86,6 +86,15 @@ fn a_period_that_is_over_is_frozen_once_also_after_a_restart_and_follows_again()
     assert!(check.contains("at no trusted time; it follows again"), "{check}");
     let again = place.expect(0, of_period("population", &root, OVER, &["--freeze"]));
     assert!(again.contains("was frozen before, in entry"), "{again}");
+
+    // The report of the period lists it, in each of its forms.
+    place.expect(0, of_period("report", &root, OVER, &["-o", "report"]));
+    let read = |name: &str| fs::read_to_string(place.path().join("report").join(name)).unwrap();
+    let report: Value = serde_json::from_str(&read("report.json")).unwrap();
+    let of = report["populations"].as_array().unwrap().iter().find(|of| of["control"] == CONTROL).unwrap();
+    let sha256 = of["sha256"].as_str().unwrap();
+    assert!(check.contains(sha256), "{check}");
+    assert!(read("report.html").contains(sha256) && read("populations.csv").contains(sha256));
 }
 
 #[test]

@@ -429,6 +429,21 @@ pub const TABLES: &[Table] = &[
         },
     },
     Table {
+        name: "populations",
+        columns: &["control", "from", "to", "of", "kind", "count", "sha256", "gaps", "entry", "not_after"],
+        fill: |report, rows| {
+            report.populations.iter().try_for_each(|p| {
+                let of = &p.population;
+                let list =
+                    [Cell::from(of.count), Cell::text(of.sha256.to_string()), Cell::from(of.not_observed.len() as u64)];
+                let what = [Cell::text(of.of.as_str()), Cell::maybe(of.kind.clone())];
+                let which = [Cell::text(&of.control), Cell::from(p.from), Cell::from(p.to)];
+                let place = [Cell::from(p.entry), Cell::maybe(p.not_after)];
+                rows.row(which.into_iter().chain(what).chain(list).chain(place))
+            })
+        },
+    },
+    Table {
         name: "evidence",
         columns: &["entry", "job", "name", "sha256", "seal", "sealed_at"],
         fill: |report, rows| {

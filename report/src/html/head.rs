@@ -202,6 +202,7 @@ pub fn contents(context: &Context<'_>) -> Markup {
         ("trends", "Trends", true),
         ("jobs", "Jobs", true),
         ("approvals", "What people signed", true),
+        ("populations", "Populations", context.period.is_some()),
         ("not-shown", "What is not shown", true),
         ("entries", "Entries named", !report.evidence.is_empty()),
         ("verify", "Verify one entry", true),

@@ -23,7 +23,7 @@ pub fn section(context: &Context<'_>) -> Markup {
                 div { dt { "Root of the log" } dd { @match of.root { Some(root) => { code { (root) } }, None => { "not signed" } } } }
             }
             (table::wide("What was checked", html! {
-                tbody { @for one in &of.sections { tr { th scope="row" { (t(&one.name)) } td { (t(&one.says)) } } } }
+                tbody { @for one in &of.sections { tr { th scope="row" { span.nw { (t(&one.name)) } } td { (t(&one.says)) } } } }
             }))
             h3 #limits { "Limits: what was not proved" }
             @if of.limits.is_empty() { p { "None beside those of the method." } }

@@ -202,10 +202,13 @@ fn what_is_not_listed_is_counted_and_its_file_named() {
     report.deviations = (0..700).map(|n| model_deviation(&one, n)).collect();
     report.controls[0].deviations = 700;
     report.more_drift = 9_000;
+    report.populations = vec![report.populations[0].clone(); 600];
     let page = text(&said(&report));
     assert!(page.contains("30 of 700 deviations are listed; all 700 are in deviations.csv ."), "of a control");
     assert!(page.contains("500 of 700 deviations are listed; all 700 are in deviations.csv ."), "of all");
     assert!(page.contains("all 9,003 are in drift.csv ."));
+    assert!(page.contains("500 of 600 populations are listed; all 600 are in populations.csv ."));
+    assert!(page.contains("5 gaps") && page.contains("all are in report.json"));
 }
 
 fn model_deviation(of: &crate::model::Deviation, n: u32) -> crate::model::Deviation {

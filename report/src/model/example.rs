@@ -7,6 +7,7 @@ use ::controls::{Category, Frequency, HipaaKind, Requirement, Strength};
 use serde_json::{Value, json};
 use signing::{
     digest::Digest,
+    population::{Gap, Of},
     slots::{Range, SlotCounts, Uncovered},
     statement::{Cause, Outcome},
     time::Utc,
@@ -295,8 +296,27 @@ pub(crate) fn example() -> Report {
             lowers: Some(true),
         }],
         approvals: vec![approval("W-00112233aabb", "waiver"), approval("R-00112233aabb", "response")],
+        populations: vec![FrozenPopulation {
+            from: at("2026-07-01T00:00:00Z"),
+            to: at("2026-08-01T00:00:00Z"),
+            population: Population {
+                control: "AC-01".into(),
+                of: Of::Occurrences,
+                kind: None,
+                count: 31,
+                sha256: Digest::of(b"list"),
+                not_observed: vec![Gap {
+                    job: Some(job()),
+                    from: at("2026-07-03T00:00:00Z"),
+                    to: at("2026-07-04T00:00:00Z"),
+                    reason: "missed: agent_down".into(),
+                }],
+            },
+            entry: 40,
+            not_after: Some(at("2026-08-02T00:00:10Z")),
+        }],
         not_shown: vec!["What happens between runs.".into()],
-        evidence: [9, 12, 20, 21, 30, 31].map(evidence).into(),
+        evidence: [9, 12, 20, 21, 30, 31, 40].map(evidence).into(),
     }
 }
 

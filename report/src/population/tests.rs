@@ -236,6 +236,29 @@ fn a_frozen_population_is_computed_again_from_what_the_log_held_then() {
 }
 
 #[test]
+fn a_report_lists_what_was_frozen_first_of_its_period_and_nothing_of_another() {
+    let mut archive = listed(8);
+    let (memory, verdict) = archive.verified("");
+    let found = collect(&Ledger::new(&memory, &verdict).unwrap(), &question(Of::Items)).unwrap();
+    let written = document(&Ledger::new(&memory, &verdict).unwrap(), std::slice::from_ref(&found)).unwrap();
+    let first = archive.at("2026-07-06").document(KIND, &written.to_bytes());
+    // Frozen again with another count, as somebody might who does not like the first: the first one counts.
+    let mut again = written.clone();
+    again.populations[0].count = 7;
+    archive.at("2026-07-07").document(KIND, &again.to_bytes());
+    let (memory, verdict) = archive.verified("");
+    assert_eq!(verdict.findings, []);
+    let ledger = Ledger::new(&memory, &verdict).unwrap();
+    let listed = |from, to| frozen_about(&ledger, at(from), at(to)).unwrap();
+    let [one] = listed("2026-07-01", "2026-07-04").try_into().unwrap();
+    assert_eq!((one.entry, &one.population, one.not_after), (first, &found.population, None));
+    // A longer period, and one that it reaches into, tell it with its own days; one that begins as it ends does not.
+    assert_eq!(listed("2026-01-01", "2027-01-01"), std::slice::from_ref(&one));
+    assert_eq!(listed("2026-07-03", "2026-08-01"), [one]);
+    assert_eq!(listed("2026-07-04", "2026-08-01"), []);
+}
+
+#[test]
 fn a_first_draw_is_rolled_forward_and_another_one_refused() {
     let mut archive = listed(12);
     archive.at("2026-07-03T18:00:00Z");

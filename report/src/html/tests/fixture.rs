@@ -8,6 +8,7 @@ use serde_json::json;
 use signing::{
     digest::Digest,
     layout::Job,
+    population::{Gap, Of, Population},
     slots::{Range, SlotCounts, Uncovered},
     statement::{Cause, Outcome as Run},
     time::Utc,
@@ -230,6 +231,7 @@ pub fn awkward(evil: &str) -> Report {
         trends: trends(&users, evil),
         changes: changes(evil),
         approvals: approvals(evil),
+        populations: [Of::Occurrences, Of::Items, Of::Events].map(|of| frozen(of, evil)).into(),
         evidence: vec![Evidence {
             entry: 1_680,
             job: Some(users.clone()),
@@ -429,6 +431,20 @@ fn changes(evil: &str) -> Vec<ChangeEntry> {
     ]
 }
 
+fn frozen(of: Of, evil: &str) -> FrozenPopulation {
+    let gap = Gap {
+        job: Some(job("aws/iam-users@production")),
+        from: day(3),
+        to: day(4),
+        reason: format!("agent_down {evil}"),
+    };
+    let control = if of == Of::Events { "AC-01".into() } else { format!("gone {evil}") };
+    let kind = (of != Of::Occurrences).then(|| format!("account {evil}"));
+    let population =
+        Population { control, of, kind, count: 365, sha256: Digest::of(b"list"), not_observed: vec![gap; 5] };
+    FrozenPopulation { from: day(0), to: day(365), population, entry: 104_200, not_after: Some(day(366)) }
+}
+
 fn approvals(evil: &str) -> Vec<Approval> {
     let one = |id: &str, kind: &str, void: &str, until| Approval {
         id: id.into(),
@@ -507,6 +523,7 @@ pub fn empty() -> Report {
         trends: Vec::new(),
         changes: Vec::new(),
         approvals: Vec::new(),
+        populations: Vec::new(),
         not_shown: Vec::new(),
         evidence: Vec::new(),
         ..full
