@@ -22,14 +22,15 @@ pub fn section(context: &Context<'_>) -> Markup {
         @if context.range.is_some() {
             section #populations {
                 h2 { "Populations to draw samples from" }
-                p.note { "As they were frozen: the hash stood in the log before anybody could choose what is drawn. " code {
-                    "evidenced population" } " computes a list again and compares, " code { "evidenced sample" } " draws from it." }
+                p.note { "As they were frozen. A list whose hash the log held by a trusted time, before a sample’s seed was chosen, was not \
+                    fitted to the draw. " code { "evidenced population --check" } " computes a list again and compares it; " code {
+                    "evidenced sample" } " draws from it." }
                 @if all.is_empty() { p { "None was frozen in the log. The agent freezes a period’s own after its end, " code {
                     "evidenced population --freeze" } " any other." } } @else {
                     (table::wide("Frozen populations", html! {
                         thead { tr {
                             th scope="col" { "Control" } th scope="col" { "Days" } th scope="col" { "Items are" } th.n scope="col" { "Items" }
-                            th scope="col" { "SHA-256 of the list" } th scope="col" { "Not observed" }
+                            th scope="col" { "SHA-256 of the list" } th scope="col" { "Gaps: what was not observed" }
                             th scope="col" { "In the log not after (trusted time)" } th scope="col" { "Entry" }
                         } }
                         tbody { @for one in all.iter().take(MOST) { (row(context, one)) } }
@@ -51,7 +52,7 @@ fn row(context: &Context<'_>, one: &FrozenPopulation) -> Markup {
             td { (items(of.of)) @if let Some(kind) = &of.kind { br; span.small { (t(kind)) } } }
             td.n { (number(of.count)) }
             td { code { (of.sha256) } }
-            td { @if of.not_observed.is_empty() { "nothing" } @else { (gaps(&of.not_observed)) } }
+            td { @if of.not_observed.is_empty() { "none" } @else { (gaps(&of.not_observed)) } }
             td { @match one.not_after { Some(instant) => (at(instant)), None => "no trusted time" } }
             td.n { (table::entry(Some(one.entry))) }
         }
@@ -68,7 +69,7 @@ fn items(of: Of) -> &'static str {
 
 fn gaps(all: &[Gap]) -> Markup {
     html! {
-        strong { (some(all.len() as u64, "gap")) }
+        (some(all.len() as u64, "gap"))
         ul.plain { @for gap in all.iter().take(GAPS) { li {
             (t(gap.job_name())) ", from " (instant(gap.from)) ", " (between(gap.from, gap.to))
             @if !gap.reason.is_empty() { ": " (t(&gap.reason)) }
