@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The program, built once for a test run with the profile of the tests.
@@ -96,6 +97,26 @@ impl Place {
         serde_json::from_slice::<Value>(&said.stdout).is_ok_and(|status| status["pid"] == daemon.id())
     }
 
+    /// Starts the daemon and waits until it answers.
+    pub fn daemon(&self) -> Child {
+        self.answering(self.start("daemon", ["run"]))
+    }
+
+    /// Waits until this daemon answers, and says what it told where it ended instead.
+    pub fn answering(&self, mut daemon: Child) -> Child {
+        until("the daemon to answer", || {
+            let ended = daemon.try_wait().expect("it is ours");
+            assert_eq!(ended, None, "{}", self.said());
+            self.answers(&daemon)
+        });
+        daemon
+    }
+
+    /// What daemons of this place told so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.path().join("daemon.err")).expect("a daemon was started")
+    }
+
     /// The only origin's directory in `./evidence`.
     pub fn origin(&self) -> PathBuf {
         let mut origins = std::fs::read_dir(self.path().join("evidence"))
@@ -118,6 +139,13 @@ impl Default for Place {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Ends a program as a supervisor does, by SIGTERM; it must end well.
+pub fn stop(mut child: Child) {
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let code = child.wait().expect("it ends").code();
+    assert_eq!(code, Some(0));
 }
 
 /// Waits until `done`, or says what was waited for.

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use signing::{
     digest::Digest,
@@ -18,7 +17,7 @@ use signing::{
     store::Dir,
 };
 use tests::{
-    program::{Place, files, text, until},
+    program::{Place, files, stop, text, until},
     tools::scripts,
 };
 
@@ -144,21 +143,6 @@ fn status(place: &Place) -> Value {
     serde_json::from_slice(&place.run(["status", "--json"]).stdout).unwrap()
 }
 
-fn said(place: &Place) -> String {
-    fs::read_to_string(place.path().join("daemon.err")).unwrap()
-}
-
-fn daemon(place: &Place) -> Child {
-    let child = place.start("daemon", ["run"]);
-    until("the daemon to answer", || place.answers(&child));
-    child
-}
-
-fn stop(mut child: Child) {
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
 fn is_there(path: &Path) -> bool {
     path.exists()
 }
@@ -237,7 +221,7 @@ fn of_authorities_that_lie_hang_or_refuse_nothing_is_stored_and_collect_goes_on_
 fn run_anchors_a_log_that_grew_no_more_often_than_set_and_a_hanging_authority_holds_up_nothing() {
     let tsa = Tsa::start();
     let place = tsa.place(&["rsa", "slow"], "4s");
-    let child = daemon(&place);
+    let child = place.daemon();
     let begun = Instant::now();
     let mut collects = 0;
     while tsa.requests("rsa").len() < 3 {
@@ -276,7 +260,7 @@ fn a_daemon_killed_while_it_anchors_goes_on_after_a_start_and_an_authority_that_
     let tsa = Tsa::start();
     let place = tsa.place(&["rsa", "500"], "1s");
     fs::write(tsa.hold(), "").unwrap();
-    let mut child = daemon(&place);
+    let mut child = place.daemon();
     place.expect(0, ["collect", "host/mfa"]);
     until("the authority to be asked", || !tsa.requests("rsa").is_empty());
     child.kill().unwrap();
@@ -284,13 +268,13 @@ fn a_daemon_killed_while_it_anchors_goes_on_after_a_start_and_an_authority_that_
     assert!(!is_there(&place.origin().join("anchor")));
     fs::remove_file(tsa.hold()).unwrap();
 
-    let child = daemon(&place);
+    let child = place.daemon();
     until("the log to be anchored", || status(&place)["anchors"][0]["size"].is_u64());
-    until("the other to be told of", || said(&place).contains("status 500"));
+    until("the other to be told of", || place.said().contains("status 500"));
     stop(child);
     let all = anchors(&place);
     assert!(of_kind(&all, Anchor::Token).iter().all(|(size, token)| openssl_verifies(&place, &tsa, *size, *token)));
-    assert_eq!(said(&place).matches("status 500").count(), 1, "{}", said(&place));
+    assert_eq!(place.said().matches("status 500").count(), 1, "{}", place.said());
 }
 
 #[test]
@@ -319,7 +303,7 @@ fn a_token_in_a_seal_is_not_waited_for_and_what_is_sealed_stays_the_same_over_a_
     place.expect(0, ["collect", "host/mfa"]);
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
     fs::rename(&mounted, &away).unwrap();
-    let mut child = daemon(&place);
+    let mut child = place.daemon();
     assert_eq!(place.run(["collect", "host/mfa"]).status.code(), Some(2), "it waits in the spool");
     let spooled = |suffix: &str| -> Vec<PathBuf> {
         let all = files(&place.path().join("evidence.state/spool"));
@@ -342,7 +326,7 @@ fn a_token_in_a_seal_is_not_waited_for_and_what_is_sealed_stays_the_same_over_a_
     fs::remove_file(&bundles).unwrap();
     fs::rename(&aside, &bundles).unwrap();
 
-    let child = daemon(&place);
+    let child = place.daemon();
     until("the entry to be logged", || status(&place)["checkpoint"]["size"].as_u64() > Some(3));
     stop(child);
     let seals = files(&origin.join("seal"));

@@ -1,10 +1,9 @@
 //! What an operator may do to archive and keys while the agent runs or rests: it waits, says so, loses nothing, and begins no second log.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::{fs, path::Path, process::Child};
+use std::{fs, path::Path};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tests::program::{Place, text, until};
+use tests::program::{Place, stop, text, until};
 
 fn configured() -> Place {
     let place = Place::new();
@@ -13,15 +12,6 @@ fn configured() -> Place {
     place.expect(0, ["keys", "init"]);
     place.expect(0, ["collect", "host/mfa"]);
     place
-}
-
-fn said(place: &Place) -> String {
-    fs::read_to_string(place.path().join("daemon.err")).unwrap()
-}
-
-fn stop(mut child: Child) {
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 fn is_empty(directory: &Path) -> bool {
@@ -39,10 +29,9 @@ fn run_collects_into_the_spool_while_the_archive_is_not_mounted_and_begins_no_ot
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
     fs::rename(&mounted, &away).unwrap();
     fs::create_dir(&mounted).unwrap();
-    let child = place.start("daemon", ["run"]);
-    until("the daemon to answer", || place.answers(&child));
-    assert!(said(&place).contains("AWAY"), "{}", said(&place));
-    assert!(said(&place).contains("Is its file system mounted"), "{}", said(&place));
+    let child = place.daemon();
+    assert!(place.said().contains("AWAY"), "{}", place.said());
+    assert!(place.said().contains("Is its file system mounted"), "{}", place.said());
     let output = place.run(["collect", "host/mfa"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("waits in the spool"), "{}", text(&output.stdout));
@@ -68,10 +57,10 @@ fn run_waits_for_the_archive_where_state_dir_remembers_too_little() {
     fs::remove_dir_all(place.path().join("evidence.state/cache/log")).unwrap();
     let mut child = place.start("daemon", ["run"]);
     until("the daemon to say that it waits", || {
-        assert_eq!(child.try_wait().unwrap(), None, "{}", said(&place));
-        said(&place).contains("WAITING")
+        assert_eq!(child.try_wait().unwrap(), None, "{}", place.said());
+        place.said().contains("WAITING")
     });
-    assert!(said(&place).contains("Is its file system mounted"), "{}", said(&place));
+    assert!(place.said().contains("Is its file system mounted"), "{}", place.said());
     assert!(!mounted.exists());
     let output = place.run(["status"]);
     assert!(text(&output.stdout).contains("its log says why"), "{}", text(&output.stdout));
@@ -115,8 +104,7 @@ fn what_collect_reads_while_the_archive_is_not_mounted_is_logged_by_the_next_one
 fn what_is_collected_while_the_archive_is_away_waits_in_the_spool_and_is_logged_when_it_is_back() {
     let place = configured();
     let (mounted, away) = (place.path().join("mounted"), place.path().join("away"));
-    let child = place.start("daemon", ["run"]);
-    until("the daemon to answer", || place.answers(&child));
+    let child = place.daemon();
     fs::rename(&mounted, &away).unwrap();
     fs::create_dir(&mounted).unwrap();
     for _ in 0..2 {

@@ -22,22 +22,6 @@ fn configured() -> Place {
     place
 }
 
-fn start(place: &Place) -> Child {
-    answering(place, place.start("daemon", ["run"]))
-}
-
-fn answering(place: &Place, mut child: Child) -> Child {
-    until("the daemon to answer", || {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "{}",
-            fs::read_to_string(place.path().join("daemon.err")).unwrap()
-        );
-        place.answers(&child)
-    });
-    child
-}
-
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
@@ -45,7 +29,7 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn collect_beside_a_running_daemon_goes_through_it_and_one_log_holds_both() {
     let place = configured();
-    let mut child = start(&place);
+    let mut child = place.daemon();
     let said = place.expect(0, ["collect", "host/time-sync"]);
     assert!(said.contains("host/time-sync@this"), "{said}");
     signal(&child, Signal::TERM);
@@ -57,7 +41,7 @@ fn collect_beside_a_running_daemon_goes_through_it_and_one_log_holds_both() {
 #[test]
 fn a_second_daemon_on_the_same_archive_is_refused_even_with_another_state_directory() {
     let place = configured();
-    let mut child = start(&place);
+    let mut child = place.daemon();
     let output = place.command(["run"]).env("EVIDENCED_STATE_DIR", "./other.state").output().unwrap();
     assert_ne!(output.status.code(), Some(0));
     assert!(text(&output.stderr).contains("evidence"), "{}", text(&output.stderr));
@@ -68,7 +52,7 @@ fn a_second_daemon_on_the_same_archive_is_refused_even_with_another_state_direct
 #[test]
 fn slots_are_filled_across_a_stop_a_kill_and_a_restart() {
     let place = configured();
-    let mut child = start(&place);
+    let mut child = place.daemon();
     let receipts = || {
         let shown = text(&place.run(["show", "./evidence", "--json", "--limit", "1000"]).stdout);
         shown.matches("\"slot\":\"").count() + shown.matches("\"slot\": \"").count()
@@ -77,7 +61,7 @@ fn slots_are_filled_across_a_stop_a_kill_and_a_restart() {
     signal(&child, Signal::KILL);
     child.wait().unwrap();
 
-    let mut child = start(&place);
+    let mut child = place.daemon();
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let root = place.root();
@@ -88,7 +72,7 @@ fn slots_are_filled_across_a_stop_a_kill_and_a_restart() {
 #[test]
 fn pause_is_logged_with_its_reason_and_resume_puts_schedules_back() {
     let place = configured();
-    let mut child = start(&place);
+    let mut child = place.daemon();
     place.expect(0, ["pause", "--reason", "data centre is moved"]);
     place.expect(0, ["resume"]);
     signal(&child, Signal::TERM);
@@ -122,7 +106,7 @@ fn a_terminal_that_closes_stops_it_cleanly() {
     let mut command = Command::new("env");
     command.arg("--default-signal=HUP").arg(program()).arg("run").current_dir(place.path());
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-    let mut child = answering(&place, child);
+    let mut child = place.answering(child);
     signal(&child, Signal::HUP);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     place.expect(0, ["verify", "./evidence", "--trust", &place.root()]);

@@ -2,17 +2,12 @@
 //! through its socket; and under a timestamp authority, so that a sample's package alone shows that its seed came later.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Child, Command},
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::{
-    program::{Place, files, text, until, verifier},
+    program::{Place, files, stop, text, until, verifier},
     tsa::Served,
 };
 
@@ -39,21 +34,6 @@ fn just_over() -> (String, String) {
     ((yesterday - Days::new(30)).to_string(), yesterday.to_string())
 }
 
-fn daemon(place: &Place) -> Child {
-    let child = place.start("daemon", ["run"]);
-    until("the daemon to answer", || place.answers(&child));
-    child
-}
-
-fn stop(mut child: Child) {
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-fn said(place: &Place) -> String {
-    fs::read_to_string(place.path().join("daemon.err")).unwrap()
-}
-
 /// The documents that freeze populations, as a verdict lists them.
 fn frozen(place: &Place, more: &[&str]) -> Vec<Value> {
     let root = place.root();
@@ -72,14 +52,14 @@ fn of_period(command: &str, root: &str, (from, to): (&str, &str), more: &[&str])
 fn a_period_that_is_over_is_frozen_once_also_after_a_restart_and_follows_again() {
     let place = place(OVER, "");
     assert_eq!(frozen(&place, &[]).len(), 0);
-    let child = daemon(&place);
+    let child = place.daemon();
     until("the populations to be logged", || frozen(&place, &[]).len() == 1);
     stop(child);
-    let child = daemon(&place);
-    until("the daemon to look again", || said(&place).contains("were frozen before"));
+    let child = place.daemon();
+    until("the daemon to look again", || place.said().contains("were frozen before"));
     stop(child);
     assert_eq!(frozen(&place, &[]).len(), 1);
-    assert_eq!(said(&place).matches("are frozen").count(), 1, "{}", said(&place));
+    assert_eq!(place.said().matches("are frozen").count(), 1, "{}", place.said());
 
     let root = place.root();
     let check = place.expect(0, of_period("population", &root, OVER, &["--control", CONTROL, "--check"]));
@@ -103,7 +83,7 @@ fn what_a_killed_daemon_left_in_the_spool_is_not_frozen_a_second_time() {
     let config = place.path().join("evidenced.yaml");
     let with_period = fs::read_to_string(&config).unwrap();
     fs::write(&config, with_period.split_once('\n').unwrap().1).unwrap();
-    let mut child = daemon(&place);
+    let mut child = place.daemon();
     // By hand, over a copy, while the daemon's own archive is away: the document stays in the spool.
     let (archive, away) = (place.path().join("evidence"), place.path().join("away"));
     let copied = Command::new("cp").arg("-r").args([&archive, &place.path().join("copy")]).status().unwrap();
@@ -119,8 +99,8 @@ fn what_a_killed_daemon_left_in_the_spool_is_not_frozen_a_second_time() {
     assert_eq!(frozen(&place, &[]).len(), 0);
 
     fs::write(&config, with_period).unwrap();
-    let child = daemon(&place);
-    until("the daemon to look at it", || said(&place).contains("were frozen before"));
+    let child = place.daemon();
+    until("the daemon to look at it", || place.said().contains("were frozen before"));
     stop(child);
     assert_eq!(frozen(&place, &[]).len(), 1);
 }
@@ -129,7 +109,7 @@ fn what_a_killed_daemon_left_in_the_spool_is_not_frozen_a_second_time() {
 fn nothing_is_frozen_before_its_time_and_by_hand_the_daemon_takes_a_period_that_is_over() {
     let (from, to) = just_over();
     let place = place((&from, &to), "");
-    let child = daemon(&place);
+    let child = place.daemon();
     place.expect(0, ["collect", "host/accounts"]);
     assert_eq!(frozen(&place, &[]).len(), 0);
     let root = place.root();
@@ -139,7 +119,7 @@ fn nothing_is_frozen_before_its_time_and_by_hand_the_daemon_takes_a_period_that_
     assert!(place.expect(0, &by_hand).contains("was frozen before, in entry"));
     stop(child);
     assert_eq!(frozen(&place, &[]).len(), 1);
-    assert!(!said(&place).contains("the populations of"), "the daemon froze it by itself: {}", said(&place));
+    assert!(!place.said().contains("the populations of"), "the daemon froze it by itself: {}", place.said());
 }
 
 #[test]
@@ -147,8 +127,8 @@ fn of_an_archive_that_is_not_intact_nothing_is_frozen_and_the_log_says_why() {
     let place = place(OVER, "");
     let bundle = files(&place.origin().join("bundle")).remove(0);
     fs::write(&bundle, "another").unwrap();
-    let child = daemon(&place);
-    until("the daemon to say why", || said(&place).contains("are not frozen yet: NOT INTACT"));
+    let child = place.daemon();
+    until("the daemon to say why", || place.said().contains("are not frozen yet: NOT INTACT"));
     stop(child);
     let root = place.root();
     let verdict: Value =
@@ -170,7 +150,7 @@ fn under_an_authority_the_package_alone_shows_when_the_population_was_fixed_and_
     let place = place(OVER, &authority);
     let tsa_root = tsa.root();
     let believe = ["--tsa-roots", tsa_root.to_str().unwrap()];
-    let child = daemon(&place);
+    let child = place.daemon();
     let mut fixed = None;
     until("a token over the freeze", || {
         let known = frozen(&place, &believe);

@@ -9,11 +9,10 @@ use std::{
     process::{Child, Command, Output},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::{
     aws::{Kms, python},
-    program::{Place, text, until},
+    program::{Place, stop, text, until},
     tools,
 };
 
@@ -64,14 +63,7 @@ impl Agent {
 
     fn start(&self) -> Child {
         let file = fs::File::create(self.place.path().join("daemon.err")).unwrap();
-        let child = self.command(&["run"]).stderr(file).spawn().unwrap();
-        until("the daemon to answer", || self.place.answers(&child));
-        child
-    }
-
-    fn stop(mut child: Child) {
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        self.place.answering(self.command(&["run"]).stderr(file).spawn().unwrap())
     }
 
     /// Collects what cannot be signed now: it waits, and `status` says why.
@@ -139,16 +131,16 @@ fn kms_signs_an_archive_that_verifies_and_what_it_cannot_sign_waits_for_it() {
         kms.is(fault, false);
         agent.drained();
     }
-    Agent::stop(child);
+    stop(child);
     // A start without it goes by keys.json.
     kms.is("away", true);
     let child = agent.start();
-    let said = fs::read_to_string(agent.place.path().join("daemon.err")).unwrap();
+    let said = agent.place.said();
     assert!(said.contains("kms key alias/receipts does not answer"), "{said}");
     agent.waits("KMSInternalException");
     kms.is("away", false);
     agent.drained();
-    Agent::stop(child);
+    stop(child);
     agent.intact();
 }
 
@@ -282,14 +274,14 @@ fn a_token_signs_an_archive_that_verifies_and_one_that_is_gone_is_waited_for() {
     fs::rename(token.tokens(), &gone).unwrap();
     fs::create_dir(token.tokens()).unwrap();
     let child = agent.start();
-    let said = fs::read_to_string(agent.place.path().join("daemon.err")).unwrap();
+    let said = agent.place.said();
     assert!(said.contains("does not answer") && said.contains("there is no such token"), "{said}");
     agent.waits("there is no such token");
     fs::remove_dir(token.tokens()).unwrap();
     fs::rename(&gone, token.tokens()).unwrap();
     agent.drained();
     agent.expect(0, &["collect", "host/mfa"]);
-    Agent::stop(child);
+    stop(child);
     agent.intact();
 }
 

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use signing::{
     digest::Digest,
     keys::{FileKey, Signer as _},
@@ -27,7 +26,7 @@ use signing::{
 };
 use tempfile::TempDir;
 use tests::{
-    program::{Place, files, text, until},
+    program::{Place, files, stop, text, until},
     tools,
 };
 
@@ -164,11 +163,6 @@ fn submit(address: &str, log: &Log, key: &WitnessKey) -> Option<Result<Checkpoin
     panic!("the witness says another size each time");
 }
 
-fn stop(mut child: Child) -> i32 {
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    child.wait().unwrap().code().unwrap()
-}
-
 #[test]
 fn a_witness_signs_growth_refuses_a_fork_and_shows_both_to_its_operator() {
     let mut witness = Witness::new();
@@ -191,14 +185,14 @@ fn a_witness_signs_growth_refuses_a_fork_and_shows_both_to_its_operator() {
     let shown = witness.show();
     assert_eq!((shown.status.code(), witness.kept()), (Some(1), Some(newest)));
     assert!(text(&shown.stderr).contains("REFUSED"), "{}", text(&shown.stderr));
-    assert_eq!(stop(child), 0);
+    stop(child);
     let said = fs::read_to_string(witness.place.path().join("witness1.err")).unwrap();
     assert!(said.contains("FORK") && said.contains("stopped"), "{said}");
 
     let (child, address) = witness.start();
     log.grow(601);
     submit(&address, &log, &witness.key).unwrap().unwrap();
-    assert_eq!(stop(child), 0);
+    stop(child);
 }
 
 #[test]
@@ -313,7 +307,7 @@ fn what_the_agent_publishes_is_cosigned_and_a_log_that_was_put_back_is_refused()
     assert_eq!(cosigned(&place), first);
     let shown = witness.show();
     assert_eq!(shown.status.code(), Some(1), "{}", text(&shown.stderr));
-    assert_eq!(stop(child), 0);
+    stop(child);
 }
 
 #[test]
@@ -327,16 +321,16 @@ fn the_daemon_shows_what_it_publishes_to_a_witness_that_comes_back() {
         let said = text(&place.run(["status"]).stdout);
         said.lines().any(|line| line.starts_with("cosigned ") && line.ends_with(NAME))
     });
-    assert_eq!(stop(child), 0);
+    stop(child);
     let before = cosigned(&place).len();
     collect(&place);
-    assert_eq!(stop(daemon), 0);
+    stop(daemon);
     assert_eq!(cosigned(&place).len(), before);
     let (child, address) = witness.start();
     configure(&place, &address, &witness);
     assert!(collect(&place).contains(&format!("by {NAME} (")));
     assert_eq!(cosigned(&place).len(), before + 1);
-    assert_eq!(stop(child), 0);
+    stop(child);
 }
 
 fn python(arguments: &[&str], note: &[u8]) -> Output {
@@ -360,7 +354,7 @@ fn aics_tlog_of_pypi_verifies_our_cosignatures_and_we_verify_its() {
     let checkpoint = log.grow(7);
     submit(&address, &log, &witness.key).unwrap().unwrap();
     let note = witness.show().stdout;
-    assert_eq!(stop(child), 0);
+    stop(child);
     let vkey = witness.key.vkey();
     let said = python(&["verify", &vkey], &note);
     assert!(said.status.success(), "{}{}", text(&said.stdout), text(&said.stderr));
