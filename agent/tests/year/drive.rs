@@ -124,7 +124,12 @@ pub async fn drive(scenario: &Arc<Scenario>) -> Left {
     let dir = match std::env::var_os("EVIDENCED_YEAR_KEEP") {
         None => Some(drive.dir),
         Some(_) => {
-            println!("kept in {}", drive.dir.keep().display());
+            let dir = drive.dir.keep();
+            std::fs::write(dir.join("roots.pem"), authority.certificate()).unwrap();
+            println!(
+                "evidenced verify {0}/archive --trust {trust} --tsa-roots {0}/roots.pem --as-of {now:?}",
+                dir.display()
+            );
             None
         }
     };

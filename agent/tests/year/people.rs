@@ -27,7 +27,7 @@ use signing::{
 use crate::{
     drive::ORIGIN,
     scenario::{DAY, HOUR, Minute, Random, Scenario},
-    tsa::{Make, Tsa, p256},
+    tsa::{Make, Tsa, p256, pem},
 };
 
 /// How often the log is shown to the authority, at most.
@@ -210,6 +210,11 @@ impl Authority {
 
     pub fn roots(&self) -> Roots {
         self.tsa.roots()
+    }
+
+    /// Of the root, as PEM.
+    pub fn certificate(&self) -> String {
+        pem(&[&self.tsa.root])
     }
 
     pub fn given(&self) -> Vec<Utc> {
