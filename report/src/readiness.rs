@@ -361,14 +361,12 @@ impl Readiness {
         let mut out =
             format!("What a period that begins now would lack, by the log of {} as of {newest}\n", self.origin);
         out += &format!("{} controls, of which {} are read by a job here\n", self.controls, self.read);
-        let mut topic = None;
-        for lack in &self.lacks {
-            if topic != Some(lack.topic) {
-                let count = self.lacks.iter().filter(|other| other.topic == lack.topic).count();
-                out += &format!("\n{} ({count})\n", lack.topic.heading());
-                topic = Some(lack.topic);
+        for of_topic in self.lacks.chunk_by(|one, next| one.topic == next.topic) {
+            out += &format!("\n{} ({})\n", of_topic[0].topic.heading(), of_topic.len());
+            for alike in of_topic.chunk_by(|one, next| one.remedy == next.remedy) {
+                alike.iter().for_each(|lack| out += &format!("  {}: {}\n", lack.subject, lack.says));
+                out += &format!("    {}{}\n", if alike.len() > 1 { "each: " } else { "" }, alike[0].remedy);
             }
-            out += &format!("  {}: {}\n    {}\n", lack.subject, lack.says, lack.remedy);
         }
         if self.lacks.is_empty() {
             out += "\nNothing is missing that can be told beforehand.\n";
@@ -457,6 +455,9 @@ mod tests {
         assert!(promise.contains(&pair("period", "no observation period is set")), "{promise:?}");
         let text = readiness.text();
         assert!(text.contains("\nControls without evidence here (2)\n  B-1: "), "{text}");
+        // What is to be done alike is said once.
+        assert_eq!(text.matches("bring in a source").count(), 1, "{text}");
+        assert!(text.contains("\n    each: bring in a source"), "{text}");
         for word in ["compliant", " met", "violation", "sound", "ready"] {
             assert!(!text.contains(word), "{text}");
         }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use signing::{
-    time::Utc,
+    time::{Utc, rfc3339},
     verify::{self, CannotVerify, EntryVerdict, Kept, Options, Rederive, SampleVerdict, Stage, Verdict},
 };
 
@@ -201,6 +201,10 @@ fn judge_archive(
     mut options: Options<'_>,
     open: &Open<'_>,
 ) -> anyhow::Result<(Opened, Verdict)> {
+    if let Some(at) = options.as_of.filter(|at| *at > Utc::from(std::time::SystemTime::now())) {
+        let at = rfc3339(at);
+        eprintln!("warning: {at} is yet to come by this computer's clock: slots until then count as if they were over");
+    }
     let opened = open(archive, under.origin.as_deref())?;
     options.directory.clone_from(&opened.named);
     options.threads = under.threads.or(opened.threads);

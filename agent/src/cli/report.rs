@@ -23,7 +23,7 @@ use report::{
 use signing::{
     keys::{KeyEntry, KeySet, Use},
     statement::Body,
-    time::{Utc, rfc3339},
+    time::{Utc, millis, rfc3339},
     verify::{Verdict, span},
 };
 use verifier::{plain::safe, verify::Under};
@@ -47,8 +47,9 @@ pub struct Args {
     /// The last day of the period
     #[arg(long, value_name = "DAY", requires = "from")]
     to: Option<NaiveDate>,
-    /// Up to when is judged: an instant (RFC 3339), or a day with its end. Without --from and --to: what was last observed by then
-    #[arg(long, value_name = "DATE", value_parser = as_of)]
+    /// Up to when is judged: an instant (RFC 3339), or a day with its end; of a day that is not over, up to now. Without --from and --to:
+    /// what was last observed by then
+    #[arg(long, value_name = "DATE", value_parser = |text: &str| as_of(text, std::time::SystemTime::now().into()))]
     as_of: Option<Utc>,
     /// Only these: soc2, hipaa (hipaa:covered_entity, hipaa:business_associate); without it, those in force
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -71,10 +72,11 @@ pub struct Args {
     bucket: Bucket,
 }
 
-/// An instant, or a day's last second.
-fn as_of(text: &str) -> Result<Utc, String> {
+/// An instant, or a day's last second; of today, now: what is yet to come would count as not observed.
+fn as_of(text: &str, now: Utc) -> Result<Utc, String> {
     if let Ok(day) = text.parse::<NaiveDate>() {
-        return day.and_hms_opt(23, 59, 59).map(|end| end.and_utc()).ok_or_else(|| "no such day".to_owned());
+        let end = day.and_hms_opt(23, 59, 59).ok_or_else(|| "no such day".to_owned())?.and_utc();
+        return Ok(if day == now.date_naive() { millis(now) } else { end });
     }
     text.parse().map_err(|_| "write a day, 2026-12-31, or an instant, 2026-12-31T12:00:00Z".to_owned())
 }
@@ -334,9 +336,13 @@ mod tests {
 
     #[test]
     fn a_day_is_meant_with_its_end_and_nonsense_is_refused() {
-        assert_eq!(rfc3339(as_of("2026-12-31").unwrap()), "2026-12-31T23:59:59Z");
-        assert_eq!(rfc3339(as_of("2026-12-31T12:00:00+01:00").unwrap()), "2026-12-31T11:00:00Z");
-        assert!(as_of("yesterday").unwrap_err().contains("2026-12-31"));
+        let now: Utc = "2027-01-01T04:30:12.0005Z".parse().unwrap();
+        let read = |text: &str| as_of(text, now);
+        assert_eq!(rfc3339(read("2026-12-31").unwrap()), "2026-12-31T23:59:59Z");
+        assert_eq!(rfc3339(read("2026-12-31T12:00:00+01:00").unwrap()), "2026-12-31T11:00:00Z");
+        assert!(read("yesterday").unwrap_err().contains("2026-12-31"));
+        // Today is not over: its rest is not judged.
+        assert_eq!(rfc3339(read("2027-01-01").unwrap()), "2027-01-01T04:30:12Z");
     }
 
     #[test]

@@ -154,6 +154,12 @@ pub fn notice(report: &Report, in_force: &InForce, ledger: &Ledger<'_>) -> Vec<S
                 "The view of one instant, {}: what was last observed at or before it. It says nothing of operating effectiveness.",
                 rfc3339(*at)
             ));
+            if let Some(newest) = ledger.verdict().newest_entry_at.filter(|newest| newest < at) {
+                notice.push(format!(
+                    "The log's newest entry is of {}: what came after that is not known.",
+                    rfc3339(newest)
+                ));
+            }
             notice.extend(promised(in_force, *at));
         }
     }
