@@ -49,6 +49,7 @@ fn numbers(report: &Report) -> BTreeSet<u64> {
     let others = report.drift.iter().map(|event| event.entry);
     let others = others.chain(report.changes.iter().map(|change| change.entry));
     let others = others.chain(report.approvals.iter().map(|approval| approval.entry));
-    let others = others.chain(report.populations.iter().map(|population| population.entry));
+    let others =
+        others.chain(report.populations.iter().flat_map(|one| one.otherwise.iter().copied().chain([one.entry])));
     occurrences.chain(observations).chain(deviations.flatten()).chain(others).collect()
 }

@@ -109,8 +109,12 @@ pub struct FrozenPopulation {
     /// The control, what its items are, how many, their hash, and what of it was not observed.
     #[serde(flatten)]
     pub population: Population,
+    /// Up to when it was judged; what came after that is not in it.
+    pub judged_up_to: Utc,
     /// The entry of the document that froze it.
     pub entry: u64,
+    /// Entries that froze it later with other contents. They do not count.
+    pub otherwise: Vec<u64>,
     /// The latest instant at which the log got it, by a trusted timestamp; `None`: none proves it.
     pub not_after: Option<Utc>,
 }

@@ -8,7 +8,7 @@ mod items;
 mod occurrences;
 pub mod sampling;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use chrono::TimeDelta;
 use controls::{Control, Frequency};
@@ -309,7 +309,7 @@ pub fn logged(ledger: &Ledger<'_>) -> Result<Vec<Logged>, LedgerError> {
 /// # Errors
 /// As [`logged`].
 pub fn frozen_about(ledger: &Ledger<'_>, from: Utc, to: Utc) -> Result<Vec<FrozenPopulation>, LedgerError> {
-    let mut first = BTreeMap::new();
+    let mut first: BTreeMap<_, FrozenPopulation> = BTreeMap::new();
     for Logged { frozen, document } in logged(ledger)? {
         if !(document.from < to && from < document.to) {
             continue;
@@ -317,13 +317,23 @@ pub fn frozen_about(ledger: &Ledger<'_>, from: Utc, to: Utc) -> Result<Vec<Froze
         for population in document.populations {
             let which =
                 (document.from, document.to, population.control.clone(), population.of, population.kind.clone());
-            first.entry(which).or_insert_with(|| FrozenPopulation {
-                from: document.from,
-                to: document.to,
-                population,
-                entry: frozen.entry,
-                not_after: ledger.not_after(frozen.entry),
-            });
+            match first.entry(which) {
+                Entry::Vacant(none) => {
+                    none.insert(FrozenPopulation {
+                        from: document.from,
+                        to: document.to,
+                        population,
+                        judged_up_to: document.as_of.at,
+                        entry: frozen.entry,
+                        otherwise: Vec::new(),
+                        not_after: ledger.not_after(frozen.entry),
+                    });
+                }
+                Entry::Occupied(mut before) if before.get().population != population => {
+                    before.get_mut().otherwise.push(frozen.entry);
+                }
+                Entry::Occupied(_) => {}
+            }
         }
     }
     Ok(first.into_values().collect())

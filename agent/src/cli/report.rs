@@ -47,7 +47,7 @@ pub struct Args {
     /// The last day of the period
     #[arg(long, value_name = "DAY", requires = "from")]
     to: Option<NaiveDate>,
-    /// Up to when is judged: an instant (RFC 3339), or a day with its end; of a day that is not over, up to now. Without --from and --to:
+    /// Up to when is judged: an instant (RFC 3339), or a day with its end, of today up to now. Without --from and --to:
     /// what was last observed by then
     #[arg(long, value_name = "DATE", value_parser = |text: &str| as_of(text, std::time::SystemTime::now().into()))]
     as_of: Option<Utc>,

@@ -430,7 +430,20 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         name: "populations",
-        columns: &["control", "from", "to", "of", "kind", "count", "sha256", "gaps", "entry", "not_after"],
+        columns: &[
+            "control",
+            "from",
+            "to",
+            "of",
+            "kind",
+            "count",
+            "sha256",
+            "gaps",
+            "entry",
+            "not_after",
+            "judged_up_to",
+            "otherwise",
+        ],
         fill: |report, rows| {
             report.populations.iter().try_for_each(|p| {
                 let of = &p.population;
@@ -438,7 +451,9 @@ pub const TABLES: &[Table] = &[
                     [Cell::from(of.count), Cell::text(of.sha256.to_string()), Cell::from(of.not_observed.len() as u64)];
                 let what = [Cell::text(of.of.as_str()), Cell::maybe(of.kind.clone())];
                 let which = [Cell::text(&of.control), Cell::from(p.from), Cell::from(p.to)];
-                let place = [Cell::from(p.entry), Cell::maybe(p.not_after)];
+                let otherwise: Vec<String> = p.otherwise.iter().map(u64::to_string).collect();
+                let place =
+                    [Cell::from(p.entry), Cell::maybe(p.not_after), Cell::from(p.judged_up_to), Cell::list(&otherwise)];
                 rows.row(which.into_iter().chain(what).chain(list).chain(place))
             })
         },

@@ -48,13 +48,24 @@ fn row(context: &Context<'_>, one: &FrozenPopulation) -> Markup {
     html! {
         tr {
             th scope="row" { @if told { (control(&of.control)) } @else { (t(&of.control)) } }
-            td { (days(one.from, one.to)) }
+            td {
+                (days(one.from, one.to))
+                br;
+                @if one.judged_up_to < one.to { strong { "judged only up to " (instant(one.judged_up_to)) } }
+                @else { span.small { "judged up to " (instant(one.judged_up_to)) } }
+            }
             td { (items(of.of)) @if let Some(kind) = &of.kind { br; span.small { (t(kind)) } } }
             td.n { (number(of.count)) }
             td { code { (of.sha256) } }
             td { @if of.not_observed.is_empty() { "none" } @else { (gaps(&of.not_observed)) } }
             td { @match one.not_after { Some(instant) => (at(instant)), None => "no trusted time" } }
-            td.n { (table::entry(Some(one.entry))) }
+            td.n {
+                (table::entry(Some(one.entry)))
+                @if !one.otherwise.is_empty() {
+                    br; strong { "frozen otherwise later: " }
+                    @for entry in &one.otherwise { (table::entry(Some(*entry))) " " }
+                }
+            }
         }
     }
 }

@@ -208,6 +208,7 @@ fn what_is_not_listed_is_counted_and_its_file_named() {
     assert!(page.contains("500 of 700 deviations are listed; all 700 are in deviations.csv ."), "of all");
     assert!(page.contains("all 9,003 are in drift.csv ."));
     assert!(page.contains("500 of 600 populations are listed; all 600 are in populations.csv ."));
+    assert!(page.contains("judged only up to 2026-11-30") && page.contains("frozen otherwise later: #104201"));
     assert!(page.contains("5 gaps") && page.contains("all are in report.json"));
 }
 

@@ -312,11 +312,13 @@ pub(crate) fn example() -> Report {
                     reason: "missed: agent_down".into(),
                 }],
             },
+            judged_up_to: at("2026-08-02T00:00:00Z"),
             entry: 40,
+            otherwise: vec![41],
             not_after: Some(at("2026-08-02T00:00:10Z")),
         }],
         not_shown: vec!["What happens between runs.".into()],
-        evidence: [9, 12, 20, 21, 30, 31, 40].map(evidence).into(),
+        evidence: [9, 12, 20, 21, 30, 31, 40, 41].map(evidence).into(),
     }
 }
 

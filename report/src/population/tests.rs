@@ -245,13 +245,14 @@ fn a_report_lists_what_was_frozen_first_of_its_period_and_nothing_of_another() {
     // Frozen again with another count, as somebody might who does not like the first: the first one counts.
     let mut again = written.clone();
     again.populations[0].count = 7;
-    archive.at("2026-07-07").document(KIND, &again.to_bytes());
+    let second = archive.at("2026-07-07").document(KIND, &again.to_bytes());
     let (memory, verdict) = archive.verified("");
     assert_eq!(verdict.findings, []);
     let ledger = Ledger::new(&memory, &verdict).unwrap();
     let listed = |from, to| frozen_about(&ledger, at(from), at(to)).unwrap();
     let [one] = listed("2026-07-01", "2026-07-04").try_into().unwrap();
     assert_eq!((one.entry, &one.population, one.not_after), (first, &found.population, None));
+    assert_eq!((one.otherwise.as_slice(), one.judged_up_to), ([second].as_slice(), written.as_of.at));
     // A longer period, and one that it reaches into, tell it with its own days; one that begins as it ends does not.
     assert_eq!(listed("2026-01-01", "2027-01-01"), std::slice::from_ref(&one));
     assert_eq!(listed("2026-07-03", "2026-08-01"), [one]);

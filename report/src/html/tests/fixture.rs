@@ -442,7 +442,15 @@ fn frozen(of: Of, evil: &str) -> FrozenPopulation {
     let kind = (of != Of::Occurrences).then(|| format!("account {evil}"));
     let population =
         Population { control, of, kind, count: 365, sha256: Digest::of(b"list"), not_observed: vec![gap; 5] };
-    FrozenPopulation { from: day(0), to: day(365), population, entry: 104_200, not_after: Some(day(366)) }
+    FrozenPopulation {
+        from: day(0),
+        to: day(365),
+        population,
+        entry: 104_200,
+        judged_up_to: day(364),
+        otherwise: vec![104_201],
+        not_after: Some(day(366)),
+    }
 }
 
 fn approvals(evil: &str) -> Vec<Approval> {
